@@ -1,0 +1,1 @@
+"""Text to checked program. Never imports torch."""

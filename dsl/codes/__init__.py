@@ -1,0 +1,29 @@
+"""Every diagnostic code, from one record each, grouped by family."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from .record import Code
+
+
+@cache
+def all_codes() -> dict[str, Code]:
+    """All records by code, in family order."""
+    from . import binding, config, data, names, ranges, running, semantics, syntax, types
+
+    families = (syntax, names, types, ranges, semantics, config, data, binding, running)
+    records = [record for family in families for record in family.CODES]
+    table = {record.id: record for record in records}
+    if len(table) != len(records) or len({record.slug for record in records}) != len(records):
+        raise AssertionError("two diagnostic records share a code or a slug")
+    return table
+
+
+def lookup(code: str) -> Code:
+    """The record of a code such as ``NAM001``.
+
+    Raises:
+        KeyError: no such code.
+    """
+    return all_codes()[code]

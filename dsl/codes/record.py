@@ -1,0 +1,28 @@
+"""The record behind a diagnostic code."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Code(NamedTuple):
+    """What one diagnostic code stands for.
+
+    Attributes:
+        id: letters that name the family, then three digits; never reused.
+        slug: readable name, unique.
+        what: one sentence, what the finding says.
+        why: why it matters: what would go wrong in training.
+        bad: a small example that gives exactly this code. A `.loss` program, or YAML for ``CFG`` codes; empty
+            where the finding needs tensors or a running training (``BND``, ``RUN``), which tests build themselves.
+        good: the same, put right: it gives no finding.
+        since: the version that introduced it.
+    """
+
+    id: str
+    slug: str
+    what: str
+    why: str
+    bad: str = ""
+    good: str = ""
+    since: str = "0.1.0"

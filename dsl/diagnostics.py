@@ -1,0 +1,132 @@
+"""Diagnostics as values: what is wrong, where, and the way out. Only ``render.py`` knows how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+
+from .source import Source, Span
+
+
+class Severity(Enum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Label:
+    """A secondary place that explains a diagnostic, for instance where the other side got its kind."""
+
+    __slots__ = ("source", "span", "text")
+
+    def __init__(self, span: Span, text: str, source: Source | None = None) -> None:
+        self.span = span
+        self.text = text
+        self.source = source
+
+
+class Diagnostic:
+    """One finding. ``message`` is one line that stands alone; everything else is detail.
+
+    ``span`` is None for findings about a whole file (it is missing, it is empty). ``caption`` is the text beside
+    the caret.
+    """
+
+    __slots__ = ("caption", "code", "help", "labels", "message", "notes", "severity", "source", "span")
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        source: Source,
+        span: Span | None,
+        *,
+        severity: Severity = Severity.ERROR,
+        caption: str = "",
+        labels: Sequence[Label] = (),
+        notes: Sequence[str] = (),
+        help: Sequence[str] = (),
+    ) -> None:
+        self.code = code
+        self.message = message
+        self.source = source
+        self.span = span
+        self.severity = severity
+        self.caption = caption
+        self.labels = tuple(labels)
+        self.notes = tuple(notes)
+        self.help = tuple(help)
+
+    @property
+    def slug(self) -> str:
+        """The readable name beside the code, for instance ``unknown-name``."""
+        from .codes import lookup  # imported late: a program without findings never loads the records
+
+        return lookup(self.code).slug
+
+    @property
+    def line(self) -> int:
+        """Line of the primary place, counted from 1; 1 for findings about a whole file."""
+        return self.source.position(self.span.start)[0] if self.span else 1
+
+    @property
+    def column(self) -> int:
+        """Column of the primary place, counted from 1."""
+        return self.source.position(self.span.start)[1] if self.span else 1
+
+    def __str__(self) -> str:
+        from .render import full
+
+        return full(self)
+
+    def __repr__(self) -> str:
+        return f"Diagnostic({self.code!r}, {self.message!r}, {self.source.name}:{self.line}:{self.column})"
+
+
+class Sink:
+    """Collects diagnostics of one run; every stage reports here and goes on."""
+
+    __slots__ = ("_seen", "items")
+
+    def __init__(self) -> None:
+        self.items: list[Diagnostic] = []
+        self._seen: set[tuple[str, str, Span | None, str]] = set()
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Record a finding; a second one with the same code, place and message is dropped."""
+        key = (diagnostic.code, diagnostic.source.name, diagnostic.span, diagnostic.message)
+        if key not in self._seen:
+            self._seen.add(key)
+            self.items.append(diagnostic)
+
+    def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
+        """Record several findings."""
+        for diagnostic in diagnostics:
+            self.add(diagnostic)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether any finding is an error."""
+        return any(d.severity is Severity.ERROR for d in self.items)
+
+    def sorted(self) -> list[Diagnostic]:
+        """The findings by source, place and code: the order is the same in every run."""
+        return sorted(self.items, key=lambda d: (d.source.name, d.span.start if d.span else -1, d.code, d.message))
+
+
+class LossError(Exception):
+    """Bad input of any kind: a program, a config, a tensor. Its text is what the linter prints.
+
+    Attributes:
+        diagnostics: the findings, sorted; at least one is an error.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.diagnostics = list(diagnostics)
+        super().__init__(diagnostics)
+
+    def __str__(self) -> str:
+        from .render import full
+
+        return "\n\n".join(full(d) for d in self.diagnostics)

@@ -1,0 +1,74 @@
+"""Guesses at what someone meant with a first word that begins no statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .layout import STARTERS
+from .suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from .syntax_errors import Context
+
+_USE = 'other files are read with `use "path" (names)`'
+_DEF = "a function is `def name(a, b) = expression`"
+_LET = "a value is named with `let name = expression`"
+_LOOP = "there are no loops; losses work on whole images"
+
+WORDS = {"_WHEN": "when", "_THEN": "then", "_IF": "if", "_ELSE": "else", "AND": "and", "OR": "or", "_IN": "in"}
+
+OTHER_LANGUAGES = {
+    "import": _USE,
+    "from": _USE,
+    "include": _USE,
+    "require": _USE,
+    "return": _DEF,
+    "lambda": _DEF,
+    "function": _DEF,
+    "fn": _DEF,
+    "func": _DEF,
+    "const": _LET,
+    "var": _LET,
+    "val": _LET,
+    "set": _LET,
+    "while": _LOOP,
+    "foreach": _LOOP,
+    "loss": "a part of the loss is `term name = expression`",
+    "weight": "a weight that a config may change is `param name = 0.1`",
+    "hyperparameter": "a weight that a config may change is `param name = 0.1`",
+}
+
+
+def statement_like(c: Context) -> bool:
+    """Whether a first word and what follows it look like a statement rather than like an expression."""
+    return c.t in ("NAME", "STRING") and (not c.starts_line or c.column <= c.base)
+
+
+def foreign(c: Context) -> str:
+    """The way out for a first word that is misspelled or comes from another language; empty if it is neither."""
+    words = [name[1:].lower() for name in STARTERS]
+    close = did_you_mean(c.first, words, limit=1)
+    if close:
+        return close
+    if c.first.lower() in OTHER_LANGUAGES:
+        return OTHER_LANGUAGES[c.first.lower()]
+    if c.n in ("EQUAL", "COLON"):
+        return f"statements start with {', '.join(f'`{word}`' for word in words[:-1])} or `{words[-1]}`"
+    return ""
+
+
+def near_word(c: Context) -> str:
+    """The way out for a name that stands where an operator or a word such as `when` should."""
+    word = c.token.lower()
+    if word in ("is", "equals"):
+        return "to compare write `==`"
+    if word == "mod":
+        return "`every(step, k)` is true on every k-th step"
+    possible = [written for name, written in WORDS.items() if c.allows(name)]
+    return did_you_mean(c.token, possible, limit=1) or ""
+
+
+def field(c: Context) -> str:
+    """How what stands in square brackets after a value is read in this language."""
+    key = c.next.strip('"')
+    return f"`{c.prev}.{key}`" if c.p == "NAME" and c.n == "STRING" and key.isidentifier() else "`target.r`"
