@@ -1,0 +1,1 @@
+"""Scenes: what training looks at."""

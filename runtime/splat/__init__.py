@@ -1,0 +1,1 @@
+"""The gaussians: a model at rest and a model in training."""
