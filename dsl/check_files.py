@@ -1,0 +1,45 @@
+"""`splatdsl.check` for Python: a file or a text, all findings, no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from .api import analyse
+from .diagnostics import Diagnostic, LossError
+from .files import LOSS_LIMIT, Unreadable, read_text
+from .source import Source
+
+
+def read_source(path: str) -> Source:
+    """A `.loss` file's text.
+
+    Raises:
+        LossError: the file is missing, too large or not text.
+    """
+    try:
+        return Source(read_text(path, LOSS_LIMIT), path)
+    except Unreadable as problem:
+        help_ = ["a path is relative to the working directory"] if not os.path.isabs(path) else []
+        source = Source("", path)
+        raise LossError([Diagnostic("SYN053", f"`{path}` {problem}", source, None, help=help_)]) from None
+
+
+def check(
+    text_or_path: str | os.PathLike[str], params: Mapping[str, object] | None = None, max_steps: int | None = None
+) -> list[Diagnostic]:
+    """All findings in a program, sorted; an empty list means that it is fine. Never imports torch.
+
+    Args:
+        text_or_path: a path object or a name that ends with `.loss` is a file; anything else is program text.
+        params: values for the program's parameters.
+        max_steps: length of the run, if known.
+
+    Raises:
+        LossError: the file cannot be read.
+    """
+    if isinstance(text_or_path, str) and not ("\n" not in text_or_path and text_or_path.endswith(".loss")):
+        source = Source(text_or_path)
+    else:
+        source = read_source(os.fspath(text_or_path))
+    return analyse(source, params, max_steps)[1]

@@ -1,0 +1,179 @@
+"""Run configs: one YAML file, every mistake in it reported in one run, with its line.
+
+Paths in a file are relative to that file, paths given with ``--set`` to the current folder. ``output`` is always
+relative to the current folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from typing import Any
+
+from .config_reader import Reader, first_line, has_files
+from .config_schema import DataConfig, LrConfig, RendererConfig, RunConfig, TrainConfig, keys
+from .config_yaml import Mapping, override, read_tree
+from .diagnostics import Diagnostic, Sink
+from .files import CONFIG_LIMIT, Unreadable, read_text
+from .source import Source, Span
+
+__all__ = [
+    "DataConfig",
+    "LrConfig",
+    "RendererConfig",
+    "RunConfig",
+    "TrainConfig",
+    "check_config",
+    "check_program",
+    "config_to_dict",
+    "data_fields",
+    "load_config",
+    "renderer_buffers",
+]
+
+
+def load_config(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), text: str | None = None
+) -> tuple[RunConfig | None, list[Diagnostic]]:
+    """Read and validate a run config; the program it names is read, but not checked.
+
+    Args:
+        path: the YAML file; its folder is what paths in it are relative to.
+        overrides: ``KEY=VALUE`` texts as ``--set`` takes them, applied in order.
+        text: the file's text, where it is not to be read from ``path``.
+
+    Returns:
+        The config, or None when a finding is an error; and all findings in order.
+    """
+    path = os.fspath(path)
+    sink = Sink()
+    try:
+        source = Source(read_text(path, CONFIG_LIMIT) if text is None else text, path)
+    except Unreadable as reason:
+        sink.add(Diagnostic("CFG008", f"the config `{path}` {reason}", Source("", path), None))
+        return None, sink.items
+    root = read_tree(source, sink)
+    if root is None and not sink.has_errors:
+        root = Mapping({}, source, Span(0, 0))
+    if root is None:
+        return None, sink.sorted()
+    if not isinstance(root, Mapping):
+        message = f"a run config is a mapping with keys such as `loss` and `data`, not {root.what}"
+        sink.add(Diagnostic("CFG006", message, source, first_line(root)))
+        return None, sink.sorted()
+    for item in overrides:
+        override(root, item, sink)
+    reader = Reader(path, source, sink)
+    config = reader.run(root)
+    return (None if sink.has_errors else config), sink.sorted()
+
+
+def check_config(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), text: str | None = None
+) -> list[Diagnostic]:
+    """All findings of a config, and of its program under that config's parameters, renderer and data."""
+    config, found = load_config(path, overrides, text)
+    if config is None:
+        return found
+    from .api import check_text  # the checker is not needed to read a config
+
+    program = config.loss_source()
+    assert config.origin is not None
+    sink = Sink()
+    sink.extend(found)
+    for diagnostic in check_text(
+        program.text,
+        name=program.name,
+        params=dict(config.loss_params),
+        max_steps=config.train.max_steps,
+        renderer_buffers=renderer_buffers(config),
+        data_fields=data_fields(config),
+    ):
+        sink.add(config.origin.place(diagnostic))
+    return sink.sorted()
+
+
+def check_program(
+    name: str,
+    text: str,
+    overrides: Sequence[str],
+    max_steps: int | None = None,
+    buffers: frozenset[str] | None = None,
+) -> list[Diagnostic]:
+    """All findings of a program under values given with ``--set``, as if a config had named it.
+
+    Args:
+        name, text: the program.
+        overrides: ``KEY=VALUE`` texts such as ``loss_params.ssim_weight=0.3``.
+        max_steps: the length of training, where no override gives it; None: any.
+        buffers: what the renderer supplies, where no override names it; None: anything.
+    """
+    config, found = load_config("<options>", overrides, text="loss: ''\ndata: {kind: synthetic}\n")
+    if config is None or config.origin is None:
+        return found
+    from .api import check_text
+
+    given = config.origin.values
+    diagnostics = check_text(
+        text,
+        name=name,
+        params=dict(config.loss_params),
+        max_steps=config.train.max_steps if "train.max_steps" in given else max_steps,
+        renderer_buffers=renderer_buffers(config) if "renderer.kind" in given else buffers,
+    )
+    return found + [config.origin.place(diagnostic) for diagnostic in diagnostics]
+
+
+def renderer_buffers(config: RunConfig) -> frozenset[str]:
+    """What the config's renderer can supply; for ``auto``, what each of its candidates can."""
+    from .manifest import RENDERERS
+
+    kind = config.renderer.kind
+    return RENDERERS[kind] if kind != "auto" else RENDERERS["gsplat"] & RENDERERS["reference"]
+
+
+def data_fields(config: RunConfig) -> frozenset[str]:
+    """The item fields that the config's data has, as far as they can be told without opening an image.
+
+    A COLMAP scene has masks when its folder ``masks/`` holds a file; whether every image has one is known when it
+    is loaded.
+    """
+    data = config.data
+    found = {"target"}
+    if data.kind == "synthetic":
+        found |= {"mask", "depth_map"}
+    elif data.path is not None and has_files(os.path.join(data.path, "masks")):
+        found.add("mask")
+    if data.masks == "none":
+        found.discard("mask")
+    return frozenset(found)
+
+
+def config_to_dict(config: RunConfig) -> dict[str, Any]:
+    """The resolved config as plain values: every default filled in, paths absolute, nothing that does not apply.
+
+    Written as YAML or JSON it loads again as the same run.
+    """
+    made = _section_to_dict(config, "")
+    made["loss"] = os.path.abspath(config.loss_path) if config.loss_path else config.loss
+    if config.data.path is not None:
+        made["data"]["path"] = os.path.abspath(config.data.path)
+    return made
+
+
+def _section_to_dict(section: Any, name: str) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key in keys(name).values():
+        value = getattr(section, key.name)
+        only = key.option.only
+        if value is None or (only is not None and getattr(section, only[0]) not in only[1]):
+            continue
+        made[key.name] = (
+            _section_to_dict(value, key.dotted)
+            if is_dataclass(value)
+            else dict(value)
+            if key.type == "params"
+            else value
+        )
+    return made

@@ -1,0 +1,46 @@
+"""Reading text files that a user names, with reasons in plain words."""
+
+from __future__ import annotations
+
+KIB = 1024
+LOSS_LIMIT = 256 * KIB  # bytes of one program
+CONFIG_LIMIT = 1024 * KIB  # bytes of one run config
+
+
+class Unreadable(Exception):
+    """Why a file cannot be read; its text completes a sentence that begins with the file's name."""
+
+
+def read_text(path: str, limit: int) -> str:
+    """The text of a UTF-8 file, line endings as they are.
+
+    Raises:
+        Unreadable: it is missing, a folder, not permitted, larger than ``limit`` bytes or not UTF-8.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise Unreadable("does not exist") from None
+    except IsADirectoryError:
+        raise Unreadable("is a folder") from None
+    except PermissionError:
+        raise Unreadable("cannot be read: permission denied") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return decode(data, limit)
+
+
+def decode(data: bytes, limit: int) -> str:
+    """Bytes as text.
+
+    Raises:
+        Unreadable: more than ``limit`` bytes, or not UTF-8.
+    """
+    if len(data) > limit:
+        raise Unreadable(f"is larger than {limit // KIB} KiB")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Unreadable(f"is not UTF-8 text: byte 0x{data[error.start]:02x} on line {line}") from None
