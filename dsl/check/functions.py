@@ -1,0 +1,82 @@
+"""What a call can name: primitives, prelude definitions and the program's own definitions, seen alike."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from .. import ast
+from ..builtins import table
+from ..builtins.spec import Builtin, ParamSpec, is_comparing
+from ..diagnostics import Sink
+from ..parse import parse
+from ..source import Source
+
+PRELUDE_PATH = Path(__file__).parents[2] / "grammar" / "prelude.loss"
+
+
+class Function:
+    """A callable of the language.
+
+    Attributes:
+        name: as called.
+        params: name, whether it has a default, whether it is taken by keyword only, whether it takes any number.
+        builtin: the record of a primitive, else None.
+        definition: the syntax of a ``def``, else None; ``source`` is the text that it stands in.
+    """
+
+    __slots__ = ("builtin", "comparing", "definition", "name", "params", "source")
+
+    def __init__(self, name: str, builtin: Builtin | None, definition: ast.Def | None, source: Source | None) -> None:
+        self.name, self.builtin, self.definition, self.source = name, builtin, definition, source
+        if builtin is not None:
+            self.params = builtin.parsed.params
+            self.comparing = builtin.parsed.comparing
+        else:
+            assert definition is not None
+            defaults = tuple((p.name.text, None if p.default is None else "") for p in definition.parameters)
+            self.params = tuple(ParamSpec(n, "value", None, d) for n, d in defaults)
+            self.comparing = is_comparing(defaults)
+
+    @property
+    def usage(self) -> str:
+        """How to call it, for messages."""
+        parts, keyword_only = [], False
+        for p in self.params:
+            if p.keyword_only and not keyword_only:
+                keyword_only = True
+            shown = f"{p.name}=" if p.keyword_only else p.name
+            if p.variadic:
+                one = p.name.removesuffix("s")
+                shown = f"{one}1, {one}2, ..."
+            parts.append(f"[{shown}]" if p.default is not None else shown)
+        return f"{self.name}({', '.join(parts)})"
+
+
+@cache
+def prelude() -> tuple[Source, dict[str, Function]]:
+    """The prelude's text and its definitions by name."""
+    source = Source(PRELUDE_PATH.read_text(encoding="utf-8"), "prelude.loss")
+    sink = Sink()
+    program = parse(source, sink)
+    if sink.items:
+        raise AssertionError(f"the prelude does not parse: {sink.items[0]!r}")
+    definitions = [s for s in program.statements if isinstance(s, ast.Def)]
+    return source, {s.name.text: Function(s.name.text, None, s, source) for s in definitions}
+
+
+@cache
+def primitive(name: str) -> Function | None:
+    """The primitive with this name, or None."""
+    record = table().get(name)
+    return None if record is None else Function(name, record, None, None)
+
+
+def library(name: str) -> Function | None:
+    """The primitive or prelude definition with this name, or None."""
+    return primitive(name) or prelude()[1].get(name)
+
+
+def library_names() -> list[str]:
+    """Names of everything that can be called without declaring it."""
+    return [*table(), *prelude()[1]]

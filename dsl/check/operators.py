@@ -1,0 +1,218 @@
+"""Types of operators: broadcasting, ranges, and the sign with which similarities enter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..interval import UNIT, ZERO, Interval
+from ..source import Source, Span
+from ..typed import Expr
+from ..types import (
+    ERROR,
+    FLAG,
+    GAUSSIAN_REGION,
+    NUMBER,
+    REGION,
+    TENSOR,
+    Kind,
+    Origin,
+    Type,
+    arithmetic_kind,
+)
+from .report import Reporter
+
+RANGES: dict[str, Callable[[Interval, Interval], Interval]] = {
+    "add": Interval.__add__,
+    "sub": Interval.__sub__,
+    "mul": Interval.__mul__,
+    "div": Interval.__truediv__,
+    "pow": Interval.power,
+}
+
+Signs = tuple[tuple[Origin, ...], tuple[Origin, ...]]
+"""Origins of similarities that enter with a positive, and with a negative sign."""
+
+
+def error(span: Span, source: Source) -> Expr:
+    """The value that stands for a mistake already reported; whatever is made of it reports nothing more."""
+    return Expr("error", (), Type(0, ERROR), span, source)
+
+
+def is_error(*values: Expr) -> bool:
+    """Whether any of the values is a mistake already reported."""
+    return any(v.type.kind == ERROR for v in values)
+
+
+def is_arithmetic(e: Expr) -> bool:
+    """Whether the value can be added and multiplied: numbers, flags and tensors, regions included."""
+    return e.type.kind in (NUMBER, FLAG) or e.type.kind.is_tensor
+
+
+def is_region(e: Expr) -> bool:
+    """Whether the value says which pixels or gaussians are meant."""
+    return e.type.kind.name == "region"
+
+
+def broadcast(report: Reporter, operands: list[Expr], source: Source, span: Span, what: str) -> Kind | None:
+    """The kind that arithmetic on the operands gives, or None after reporting why there is none.
+
+    Numbers go with anything, one component with several; pixels never meet gaussians.
+    """
+    space, components, at = "", 1, operands[0]
+    for e in operands:
+        kind = e.type.kind
+        if kind.space in ("", "any"):
+            continue
+        if space and kind.space != space:
+            report.spaces(at, e, source, span, what)
+            return None
+        if not space:
+            space, components, at = kind.space, kind.components, e
+        elif kind.components != components and kind.components != 1:
+            if components != 1:
+                report.components(at, e, source, span, what)
+                return None
+            components, at = kind.components, e
+    return arithmetic_kind(space, components)
+
+
+def signs(op: str, left: Expr, right: Expr) -> Signs:
+    """How similarities pass through a binary operator."""
+    (a, b), (c, d) = _signs(left), _signs(right)
+    if op == "add":
+        return _once(a, c), _once(b, d)
+    if op == "sub":
+        return _once(a, d), _once(b, c)
+    if op == "mul" and bool(a or b) != bool(c or d):
+        return scale((a, b), right.type.range) if a or b else scale((c, d), left.type.range)
+    if op == "div" and (a or b):
+        return scale((a, b), right.type.range)
+    return (), ()
+
+
+def scale(both: Signs, factor: Interval) -> Signs:
+    """How similarities pass through a factor of known or unknown sign."""
+    if factor.sign == 1:
+        return both
+    return (both[1], both[0]) if factor.sign == -1 else ((), ())
+
+
+def _signs(e: Expr) -> Signs:
+    return e.type.similarity, e.type.dissimilarity
+
+
+def _once(*origins: tuple[Origin, ...]) -> tuple[Origin, ...]:
+    """Each origin once: a value that is read twice has one, and doubling values must not double the list."""
+    return tuple(dict.fromkeys(o for several in origins for o in several))
+
+
+def union_signs(*values: Expr) -> Signs:
+    """How similarities pass through a choice between values."""
+    return _once(*(v.type.similarity for v in values)), _once(*(v.type.dissimilarity for v in values))
+
+
+def binary(report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str) -> Expr:
+    """``+ - * / ^`` on two values."""
+    if is_error(left, right):
+        return error(span, source)
+    for side in (left, right):
+        if not is_arithmetic(side):
+            report.kind("a number, or a value per pixel or per gaussian", side, f"an operand of `{text}`")
+            return error(span, source)
+    kind = broadcast(report, [left, right], source, span, f"`{text}`")
+    if kind is None:
+        return error(span, source)
+    if op == "div" and right.type.range == ZERO:
+        report.emit("RNG003", "this divides by 0", right.source, right.span)
+        return error(span, source)
+    if op == "pow" and left.type.range.hi < 0 and right.type.range.is_point and not right.type.range.lo.is_integer():
+        report.emit("RNG003", "a fractional power of a value that is always negative", left.source, left.span)
+        return error(span, source)
+    stage = max(left.type.stage, right.type.stage)
+    positive, negative = signs(op, left, right)
+    range_ = RANGES[op](left.type.range, right.type.range)
+    if op == "mul" and left is right:
+        range_ = left.type.range.power(Interval(2, 2))
+    return Expr(op, (left, right), Type(stage, kind, range_, positive, negative), span, source)
+
+
+def negate(report: Reporter, operand: Expr, span: Span, source: Source) -> Expr:
+    """``-x``."""
+    if is_error(operand):
+        return error(span, source)
+    if not is_arithmetic(operand):
+        report.kind("a number, or a value per pixel or per gaussian", operand, "the operand of `-`")
+        return error(span, source)
+    kind = arithmetic_kind(operand.type.kind.space, operand.type.kind.components)
+    t = Type(operand.type.stage, kind, -operand.type.range, operand.type.dissimilarity, operand.type.similarity)
+    return Expr("neg", (operand,), t, span, source)
+
+
+def compare(report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str) -> Expr:
+    """A comparison: a flag of host values, a condition of numbers, a region of pixels or gaussians."""
+    if is_error(left, right):
+        return error(span, source)
+    for side in (left, right):
+        if not is_arithmetic(side):
+            report.kind("a number, or a value per pixel or per gaussian", side, f"an operand of `{text}`")
+            return error(span, source)
+    kind = broadcast(report, [left, right], source, span, f"`{text}`")
+    if kind is None:
+        return error(span, source)
+    stage = max(left.type.stage, right.type.stage)
+    if not kind.is_tensor:
+        return Expr(op, (left, right), Type(stage, FLAG, _outcome(op, left, right)), span, source)
+    region = Kind("region", kind.space, kind.components)
+    return Expr(op, (left, right), Type(TENSOR, region, UNIT), span, source)
+
+
+def _outcome(op: str, left: Expr, right: Expr) -> Interval:
+    a, b = left.type.range, right.type.range
+    if op in ("gt", "ge"):
+        a, b, op = b, a, "lt" if op == "gt" else "le"
+    if op in ("lt", "le"):
+        always = a.hi < b.lo or (a.hi == b.lo and (op == "le" or a.hi_open or b.lo_open))
+        never = a.lo > b.hi or (a.lo == b.hi and (op == "lt" or a.lo_open or b.hi_open))
+        return Interval(1, 1) if always else ZERO if never else UNIT
+    if a.disjoint(b):
+        return ZERO if op == "eq" else Interval(1, 1)
+    return UNIT
+
+
+def logical(report: Reporter, op: str, operands: tuple[Expr, ...], span: Span, source: Source) -> Expr:
+    """``and``, ``or`` and ``not``: on flags, or on regions as a*b, 1-(1-a)(1-b), 1-a."""
+    if is_error(*operands):
+        return error(span, source)
+    for e in operands:
+        if e.type.kind != FLAG and not is_region(e):
+            help_ = ["compare it first, as in `alpha > 0.5`"] if is_arithmetic(e) else []
+            report.kind("a region or a condition", e, f"an operand of `{op}`", help_)
+            return error(span, source)
+    if len({e.type.kind == FLAG for e in operands}) == 2:
+        flag = next(e for e in operands if e.type.kind == FLAG)
+        report.kind(
+            "a region, like the other operand",
+            flag,
+            f"this operand of `{op}`",
+            ["a condition on steps belongs after `when`, or in `a if condition else b`"],
+        )
+        return error(span, source)
+    stage = max(e.type.stage for e in operands)
+    if operands[0].type.kind == FLAG:
+        return Expr(op, operands, Type(stage, FLAG, _truth(op, operands)), span, source)
+    kind = broadcast(report, list(operands), source, span, f"`{op}`")
+    if kind is None:
+        return error(span, source)
+    components = max(e.type.kind.components for e in operands)
+    space = kind.space or "any"
+    region = {"pixels": REGION, "gaussians": GAUSSIAN_REGION}.get(space)
+    if region is None or components != 1:
+        region = Kind("region", space, components)
+    return Expr(op, operands, Type(TENSOR, region, UNIT), span, source)
+
+
+def _truth(op: str, operands: tuple[Expr, ...]) -> Interval:
+    if op == "not":
+        return Interval(1, 1) - operands[0].type.range
+    a, b = (e.type.range for e in operands)
+    return a.least(b) if op == "and" else a.greatest(b)

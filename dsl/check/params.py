@@ -1,0 +1,161 @@
+"""Parameters: their defaults and limits, and the values that are given in place of the defaults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+
+from .. import ast
+from ..diagnostics import Label
+from ..host import evaluate
+from ..interval import REALS, UNIT, Interval, inf, show
+from ..source import Source, Span
+from ..suggest import closest
+from ..typed import Expr, ParamInfo
+from ..types import CONSTANT, FLAG, NUMBER, STEP
+from .expressions import Checker, Scope
+from .operators import is_error
+from .report import Reporter
+
+UNITS = {"steps": Interval(0, inf), "number": REALS, "flag": UNIT}
+
+
+def declare(checker: Checker, s: ast.Param, source: Source) -> ParamInfo | None:
+    """A parameter with its default in force; None after reporting what is wrong with it."""
+    name, unit = s.name.text, s.unit.text if s.unit else "number"
+    report = checker.report
+    if unit not in UNITS:
+        report.emit(
+            "NAM008",
+            f"`{unit}` is not a unit of parameters",
+            source,
+            s.unit.span if s.unit else s.span,
+            help=["the units are `steps`, `number` and `flag`"],
+        )
+        return None
+    limits = _limits(checker, s, source)
+    if isinstance(s.limits, ast.Choices):
+        return None
+    default = _constant(checker, s.default, source, "the default of a parameter")
+    if default is None or limits is None:
+        return None
+    value = default.value
+    if isinstance(value, bool) != (unit == "flag"):
+        if unit == "flag":
+            report.kind("`true` or `false`", default, f"the default of `{name}`")
+        else:
+            help_ = [f"declare a flag: `param {name}: flag = {str(value).lower()}`"] if s.unit is None else []
+            report.kind("a number", default, f"the default of `{name}`", help_)
+        return None
+    range_ = UNITS[unit] if s.limits is None else limits
+    if not range_.within(UNITS[unit]):
+        least = UNITS[unit].lo
+        range_ = Interval(max(range_.lo, least), range_.hi, range_.lo_open and range_.lo > least, range_.hi_open)
+    if not isinstance(value, bool) and float(value) not in range_:
+        report.emit(
+            "RNG001",
+            f"the default of `{name}` is {show(value)}, outside its range {range_}",
+            source,
+            s.default.span,
+            labels=[Label(s.limits.span, "the range", source)] if s.limits else (),
+            help=["change the default or the range"]
+            if s.limits
+            else ["steps are counted from 0"]
+            if unit == "steps"
+            else (),
+        )
+        return None
+    return ParamInfo(name, unit, value, value, range_, s.name.span, source)
+
+
+def _constant(checker: Checker, node: ast.Expr, source: Source, what: str) -> Expr | None:
+    """A value that is known from the text alone; folded to a single constant."""
+    e = checker.infer(node, Scope(source))
+    if is_error(e):
+        return None
+    if e.type.stage != CONSTANT and e.type.is_host:
+        depends = "the step" if e.type.stage == STEP else "another parameter"
+        message = f"{what} must be a plain number, but this depends on {depends}"
+        checker.report.emit("TYP001", message, e.source, e.span, help=["name what you want to compute with `let`"])
+        return None
+    if e.type.stage != CONSTANT or e.type.kind not in (NUMBER, FLAG):
+        checker.report.kind("a plain number", e, what)
+        return None
+    return Expr("const", (), e.type, node.span, source, evaluate(e, {}))
+
+
+def _limits(checker: Checker, s: ast.Param, source: Source) -> Interval | None:
+    limits = s.limits
+    if limits is None:
+        return REALS
+    if isinstance(limits, ast.Choices):
+        message = "parameters with a list of choices are not part of this version of the language"
+        checker.report.emit("SYN050", message, source, limits.span)
+        return None
+    if isinstance(limits, ast.Bound):
+        bound = _constant(checker, limits.value, source, "the limit of a parameter")
+        return None if bound is None else Interval(float(bound.value), inf, lo_open=limits.op == ">")
+    lo = _constant(checker, limits.lo, source, "the lower end of a range")
+    hi = _constant(checker, limits.hi, source, "the upper end of a range")
+    if lo is None or hi is None:
+        return None
+    low, high = float(lo.value), float(hi.value)
+    nan = math.isnan(low) or math.isnan(high)
+    if nan or low > high or (low == high and (limits.lo_open or limits.hi_open)):
+        help_ = ["write the smaller end first"] if low > high else ["close both ends with `[` and `]`"]
+        if nan:
+            help_ = ["both ends must be numbers or `inf`"]
+        message = f"no number is in the range {source.slice(limits.span)}"
+        checker.report.emit("RNG004", message, source, limits.span, help=help_)
+        return None
+    return Interval(low, high, limits.lo_open, limits.hi_open)
+
+
+def set_param(params: Mapping[str, ParamInfo], name: str, value: object, report: Reporter, source: Source) -> bool:
+    """Give a parameter a value after checking it; False after reporting why that cannot be."""
+    whole = Span(0, len(source.text))
+    info = params.get(name)
+    if info is None:
+        candidates = list(params)
+        report.emit(
+            "NAM009",
+            f"this loss has no parameter `{name}`",
+            source,
+            whole,
+            help=near_params(name, candidates),
+        )
+        return False
+    if info.unit == "flag":
+        if not isinstance(value, bool):
+            report.emit("RNG002", f"`{name}` must be true or false, not {value!r}", source, whole)
+            return False
+        info.value = value
+        return True
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
+        report.emit("RNG002", f"`{name}` must be a number, not {value!r}", source, whole)
+        return False
+    try:
+        number = float(value)
+    except OverflowError:
+        report.emit("RNG002", f"the number given for `{name}` is too large for a float", source, whole)
+        return False
+    if number not in info.range:
+        report.emit(
+            "RNG002",
+            f"`{name}` must be in {info.range}, but is set to {show(number)}",
+            source,
+            whole,
+            labels=[Label(info.span, f"declared here with the default {show(float(info.default))}", info.source)],
+        )
+        return False
+    info.value = number
+    return True
+
+
+def near_params(name: str, names: list[str]) -> list[str]:
+    """Help for a parameter that does not exist."""
+    near = closest(name, names)
+    if near:
+        return ["did you mean " + " or ".join(f"`{n}`" for n in near) + "?"]
+    return ["its parameters are " + ", ".join(f"`{n}`" for n in names)] if names else ["it declares no `param`"]

@@ -1,0 +1,98 @@
+"""Evaluates values that are known before a step is computed, in plain Python floats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .interval import inf
+from .typed import Expr
+
+Value = Any  # float, bool, str, or a tuple of floats: what the host can hold
+
+
+def _divide(a: float, b: float) -> float:
+    if b == 0:
+        return math.nan if a == 0 or math.isnan(a) else math.copysign(inf, a)
+    return a / b
+
+
+def _power(a: float, b: float) -> float:
+    try:
+        result = a**b
+    except OverflowError:
+        return -inf if a < 0 and b % 2 == 1 else inf
+    except ZeroDivisionError:
+        return inf
+    return result if isinstance(result, float) else math.nan
+
+
+OPERATORS: dict[str, Callable[..., float | bool]] = {
+    "neg": lambda a: -a,
+    "not": lambda a: not a,
+    "add": lambda a, b: float(a) + float(b),
+    "sub": lambda a, b: float(a) - float(b),
+    "mul": lambda a, b: float(a) * float(b),
+    "div": lambda a, b: _divide(float(a), float(b)),
+    "pow": lambda a, b: _power(float(a), float(b)),
+    "and": lambda a, b: bool(a) and bool(b),
+    "or": lambda a, b: bool(a) or bool(b),
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "if": lambda then, condition, otherwise: then if condition else otherwise,
+}
+
+
+def environment(step: float, max_steps: float, params: Mapping[str, float | bool]) -> dict[str, Value]:
+    """What host values are made of at one step."""
+    return {"step": float(step), "max_steps": float(max_steps), "progress": step / max_steps, **params}
+
+
+def evaluate(e: Expr, env: Mapping[str, Value], memo: dict[int, Value] | None = None) -> Value:
+    """The value of a host-stage expression. Arithmetic follows IEEE: it gives inf or NaN instead of raising.
+
+    Raises:
+        KeyError: the expression reads something that is not a host value; a bug of the caller.
+    """
+    memo = {} if memo is None else memo
+    if id(e) not in memo:
+        for node in e.operands_first():
+            if id(node) not in memo:
+                memo[id(node)] = _evaluate(node, env, memo)
+    return memo[id(e)]
+
+
+def _evaluate(e: Expr, env: Mapping[str, Value], memo: dict[int, Value]) -> Value:
+    if e.op == "const":
+        return e.value
+    if e.op in ("param", "input"):
+        return env[e.value]
+    args = [memo[id(a)] for a in e.args]
+    if e.op == "tuple":
+        return tuple(args)
+    if e.op == "call":
+        return call_host(e, args)
+    return OPERATORS[e.op](*args)
+
+
+def call_host(e: Expr, args: list[Value]) -> Value:
+    """The result of a builtin on host values."""
+    record = e.builtin
+    assert record.host is not None
+    positional: list[Value] = []
+    keywords: dict[str, Value] = {}
+    variadic = next((p.name for p in record.parsed.params if p.variadic), None)
+    many = [a for a, n in zip(args, e.names) if n == variadic]
+    for name, arg in zip(e.names, args):
+        if name != variadic:
+            keywords[name] = arg
+    if variadic is not None and not keywords:
+        return record.host(*many)
+    if variadic is not None:
+        keywords[variadic] = many
+    return record.host(*positional, **keywords)

@@ -1,0 +1,90 @@
+"""What a program needs once the values of its parameters are known.
+
+A product with a factor that is a parameter equal to 0 is 0, and a term that is so entirely is not computed and
+asks for nothing. The same rule decides here and in the compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .inputs import BY_NAME
+from .typed import Expr, TypedProgram, TypedTerm
+
+
+class Zeros:
+    """Tells which values are exactly 0 because parameters are, and which inputs the others still read."""
+
+    def __init__(self, params: Mapping[str, float | bool]) -> None:
+        self.zero_params = frozenset(name for name, value in params.items() if value == 0)
+        self._memo: dict[int, bool] = {}
+
+    def is_zero(self, e: Expr) -> bool:
+        """Whether the value is 0 whatever the step and the tensors are."""
+        found = self._memo.get(id(e))
+        if found is None:
+            for node in e.operands_first():
+                if id(node) not in self._memo:
+                    self._memo[id(node)] = self._is_zero(node)
+            found = self._memo[id(e)]
+        return found
+
+    def _is_zero(self, e: Expr) -> bool:
+        if e.op == "const":
+            return e.value == 0 and isinstance(e.value, (int, float))
+        if e.op == "param":
+            return e.value in self.zero_params
+        if e.op == "neg":
+            return self.is_zero(e.args[0])
+        if e.op == "mul":
+            return any(self.is_zero(a) for a in e.args)
+        if e.op == "div":
+            return self.is_zero(e.args[0])
+        if e.op in ("add", "sub"):
+            return all(self.is_zero(a) for a in e.args)
+        if e.op == "if":
+            return self.is_zero(e.args[0]) and self.is_zero(e.args[2])
+        if e.op == "call":
+            record = e.builtin
+            if record.keeps:
+                return all(self.is_zero(a) for a, n in zip(e.args, e.names) if n in record.keeps)
+            single = len(e.args) == 1 and record.host is not None
+            return single and self.is_zero(e.args[0]) and record.host(0.0) == 0  # type: ignore[misc]
+        return False
+
+    def live_args(self, e: Expr) -> tuple[Expr, ...]:
+        """The operands that still matter."""
+        if self.is_zero(e):
+            return ()
+        if e.op in ("add", "sub"):
+            return tuple(a for a in e.args if not self.is_zero(a))
+        return e.args
+
+    def inputs(self, e: Expr) -> frozenset[str]:
+        """Names of the fixed inputs and regions that the value reads."""
+        found: set[str] = set()
+        seen: set[int] = set()
+        stack = [e]
+        while stack:
+            node = stack.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if node.op in ("input", "region"):
+                found.add(node.value)
+            stack.extend(self.live_args(node))
+        return frozenset(found)
+
+
+def live_terms(program: TypedProgram, params: Mapping[str, float | bool]) -> tuple[TypedTerm, ...]:
+    """The terms that are not 0 because of their parameters."""
+    zeros = Zeros(params)
+    return tuple(t for t in program.terms if not zeros.is_zero(t.value))
+
+
+def buffers(inputs: frozenset[str]) -> frozenset[str]:
+    """Render buffers and item fields behind inputs and regions: ``masked`` reads the mask, if the item has one."""
+    needed = {BY_NAME[name].buffer for name in inputs if name in BY_NAME}
+    if inputs & {"masked", "unmasked"}:
+        needed.add("mask")
+    return frozenset(needed - {""})

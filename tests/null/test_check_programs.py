@@ -1,0 +1,610 @@
+"""Whole programs: declarations, scoping, similarity signs, schedules, supply, limits of size and depth."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+from splatdsl.dsl.api import analyse, check_text
+from splatdsl.dsl.diagnostics import Diagnostic, Severity
+from splatdsl.dsl.host import environment, evaluate
+from splatdsl.dsl.live import Zeros, live_terms
+from splatdsl.dsl.source import Source
+
+
+def check(text: str, **known: object) -> list[Diagnostic]:
+    return check_text(text, **known)  # type: ignore[arg-type]
+
+
+def codes(text: str, **known: object) -> list[str]:
+    return [d.code for d in check(text, **known)]
+
+
+def only(text: str, **known: object) -> Diagnostic:
+    found = check(text, **known)
+    assert len(found) == 1, [(d.code, d.message) for d in found]
+    return found[0]
+
+
+# One mistake, one message
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("let w = nothing\nlet v = w * 2\nterm a = v * l1()\nterm b = ramp(step, w) * l1(r=v)", "NAM001"),
+        ("term a = l1(l2(l1(maskd)))", "NAM001"),
+        ("term a = mean(maskd + rendered * alpha) + 1", "NAM001"),
+        ("term a = mix(nothing, l1(), 0.5) + photometric(ssim_weight=w)", None),
+        ("def f(x) = x * nothing\nterm a = f(l1())\nterm b = f(l2())", "NAM001"),
+        ("def f(x) = unknown(x)\nterm a = f(l1()) + f(f(l1()))", "NAM002"),
+        ("def l1(x) = mean(abs(x))\nterm a = l1(rendered - target)", "NAM007"),
+        ("let a = b\nlet b = a\nterm t = a * b * l1()", "TYP007"),
+        ("def f(x) = g(x)\ndef g(x) = f(x)\nterm t = f(l1()) + g(l1())", None),
+        ("param w = nothing\nterm t = w * l1() + w * l2()", "NAM001"),
+        ("param w: furlong = 1\nterm t = w * l1() when after(step, w)", "NAM008"),
+        ("input mono: depth?\nlet d = 1 / mono\nterm t = mean(d)", "SYN050"),
+        ("extern f(image) -> map\nterm t = mean(f(rendered))", "SYN050"),
+        ("memory m = 0 then m + 1\nterm t = m * l1()", "SYN050"),
+        ("let x = (\nterm t = x * l1()", "SYN008"),
+        ("def f(x) = x +\nterm t = f(l1())", "SYN008"),
+        ('param w = 0.5 in {"a", "b"}\nterm t = w * l1()', "SYN050"),
+        ("term a.b = l1()", "SYN050"),
+        ("term t = reg(rendered)", "TYP001"),
+    ],
+)
+def test_one_mistake_gives_one_message(text: str, code: str | None) -> None:
+    found = codes(text)
+    if code is None:
+        assert found
+        assert len(found) <= 2
+    else:
+        assert found == [code]
+
+
+def test_independent_mistakes_are_all_reported_in_order() -> None:
+    text = (
+        "param w = 2 in [0, 1]\n"
+        "let v = maskd\n"
+        "def f(x) = dssim(x)\n"
+        "term a = rendered[0]\n"
+        "term b = mean(state.opacity)\n"
+        "term c = mean(alpha * visible)\n"
+        "term d = 0.2 * ssim()\n"
+        "term e = l1(rendered) when after(step)\n"
+    )
+    found = check(text)
+    assert [(d.line, d.code) for d in found] == [
+        (1, "RNG001"),
+        (2, "NAM001"),
+        (3, "NAM002"),
+        (4, "SYN022"),
+        (5, "NAM003"),
+        (6, "TYP003"),
+        (7, "SSM001"),
+        (8, "TYP010"),
+        (8, "TYP006"),
+    ]
+    assert found == sorted(found, key=lambda d: d.span.start if d.span else -1)
+
+
+def test_the_same_text_gives_the_same_findings() -> None:
+    text = "term a = mean(opacity + state.scale) + dsim(maskd) + l3(depht)"
+    first = [(d.code, d.message, d.help) for d in check(text)]
+    assert first == [(d.code, d.message, d.help) for d in check(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("term t = l1(maskd)", "`masked`"),
+        ("term t = mean(rendred)", "`rendered`"),
+        ("term t = mean(state.opacity)", "`opacities`"),
+        ("term t = mean(opacities)", "`state.opacities`"),
+        ("term t = photometrc()", "`photometric`"),
+        ('term t = ssim_loss(pading="same")', "`padding`"),
+        ("param ssim_weight = 0.2\nterm t = photometric(ssim_weight=ssim_wieght)", "`ssim_weight`"),
+        ("def my_loss(x) = x\nterm t = my_los(l1())", "`my_loss`"),
+        ("let threshold = 0.2\nterm t = l1(alpha > treshold)", "`threshold`"),
+        ("term t = mean(depth.acumulated)", "`accumulated`"),
+        ("term t = huber(masked, dleta=2)", "`delta`"),
+    ],
+)
+def test_did_you_mean(text: str, suggestion: str) -> None:
+    help_ = only(text).help
+    assert any("did you mean" in h and suggestion in h for h in help_), help_
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("term t = l1 + 1", "is a function: call it"),
+        ("term t = masked(rendered)", "is a value, not a function"),
+        ("term a = l1()\nterm b = 2 * a", "terms are results only"),
+        ("term t = after(step, 5)", "belongs after `when`"),
+        ("term t = sigmoid(state)", "name a field"),
+        ("param w = true\nterm t = w * l1()", "param w: flag = true"),
+    ],
+)
+def test_the_way_out(text: str, words: str) -> None:
+    assert words in " ".join(only(text).help)
+
+
+# Parameters
+
+
+def test_values_of_parameters() -> None:
+    text = "param a = 2 * 3 in [0, 10]\nparam b: steps = 7_000\nparam c: flag = true\n"
+    text += "term t = a * l1() when after(step, b) and c"
+    program, found = analyse(Source(text), {"a": 4, "c": False})
+    assert found == []
+    assert program is not None
+    assert {n: (p.default, p.value, p.unit) for n, p in program.params.items()} == {
+        "a": (6.0, 4.0, "number"),
+        "b": (7000.0, 7000.0, "steps"),
+        "c": (True, False, "flag"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("declaration", "value", "code"),
+    [
+        ("w = 0.5 in [0, 1]", 1.5, "RNG002"),
+        ("w = 0.5 in [0, 1]", 1.0, None),
+        ("w = 0.5 in [0, 1)", 1.0, "RNG002"),
+        ("w = 0.5 in (0, 1)", 0.0, "RNG002"),
+        ("w = 0.5 > 0", 0, "RNG002"),
+        ("w = 0.5 >= 0", 0, None),
+        ("w = 0.5 >= 0", -1e-9, "RNG002"),
+        ("w = 0.5", "0.5", "RNG002"),
+        ("w = 0.5", True, "RNG002"),
+        ("w = 0.5", None, "RNG002"),
+        ("w = 0.5", [1], "RNG002"),
+        ("w = 0.5", math.nan, "RNG002"),
+        ("w = 0.5", 10**400, "RNG002"),
+        ("w = 0.5 in [0, 1]", math.inf, "RNG002"),
+        ("w: steps = 5", -1, "RNG002"),
+        ("w: steps = 5", math.inf, None),
+        ("w: flag = true", 1, "RNG002"),
+        ("w: flag = true", "true", "RNG002"),
+        ("w: flag = true", False, None),
+    ],
+)
+def test_given_values(declaration: str, value: object, code: str | None) -> None:
+    assert codes(f"param {declaration}\nterm t = w * l1()", params={"w": value}) == ([code] if code else [])
+
+
+def test_a_value_for_an_unknown_parameter() -> None:
+    found = only("param weight = 0.5\nterm t = weight * l1()", params={"wieght": 1})
+    assert found.code == "NAM009"
+    assert "`weight`" in found.help[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("param w = 2 in [0, 1]", "RNG001"),
+        ("param w = -1 >= 0", "RNG001"),
+        ("param w: steps = -5", "RNG001"),
+        ("param w = 0 > 0", "RNG001"),
+        ("param w = inf - inf", "RNG001"),
+        ("param w = 0.5 in [1, 0]", "RNG004"),
+        ("param w = 1 in (1, 1]", "RNG004"),
+        ("param w = 0.5 in [inf - inf, 1]", "RNG004"),
+        ("param w = step", "TYP001"),
+        ("param w = v\nparam v = 1", "TYP001"),
+        ("param w = 0.5 in [0, step]", "TYP001"),
+        ("param w = w", "TYP007"),
+        ("param w = true", "TYP001"),
+        ("param w: flag = 1", "TYP001"),
+        ("param w = l1()", "TYP001"),
+        ("param w = rendered", "TYP001"),
+        ("param w: second = 1", "NAM008"),
+        ("param w = 1\nparam w = 2", "NAM004"),
+        ("param w = 1\nlet w = 2", "NAM004"),
+    ],
+)
+def test_wrong_parameters(text: str, code: str) -> None:
+    assert codes(f"{text}\nterm t = w * l1()") == [code]
+
+
+@pytest.mark.parametrize("limits", ["", "in (-inf, inf)", "in [0, inf)", ">= -1", "in [1, 1]", "in [0.5, 2 * 1]"])
+def test_right_limits(limits: str) -> None:
+    assert codes(f"param w = 1 {limits}\nterm t = w * l1()") == []
+
+
+def test_a_default_may_be_computed_from_a_let_wherever_that_stands() -> None:
+    program, found = analyse(Source("param w = 2 * half\nlet half = 0.5\nterm t = w * l1()"))
+    assert found == []
+    assert program is not None
+    assert program.params["w"].value == 1.0
+
+
+def test_a_parameter_that_is_an_error_when_given_is_not_reported_for_its_value_too() -> None:
+    assert codes("param w = nothing\nterm t = w * l1()", params={"w": 3}) == ["NAM001"]
+
+
+# Lets, defs, scopes
+
+
+def test_lets_stand_in_any_order() -> None:
+    assert codes("term t = a * l1()\nlet a = b + c\nlet c = b * 2\nlet b = 0.5") == []
+
+
+def test_a_cycle_of_lets_is_told_as_it_goes() -> None:
+    found = only("let a = b\nlet b = c\nlet c = a\nterm t = a * l1()")
+    assert found.code == "TYP007"
+    assert "a -> b -> c -> a" in found.message
+
+
+def test_a_cycle_through_a_definition() -> None:
+    assert codes("let q = f(1)\ndef f(x) = x + q\nterm t = q * l1()") == ["TYP007"]
+
+
+def test_recursion_is_found_even_where_it_is_unused() -> None:
+    assert codes("def f(x) = 1 + f(x)\nterm t = l1()") == ["TYP007"]
+
+
+def test_an_unused_definition_is_checked() -> None:
+    assert codes("def f(x, y=maskd) = x * nothing + dssim(x)\nterm t = l1()") == ["NAM001", "NAM001", "NAM002"]
+    assert codes("def f(x, y=x * 2) = x.opacities + y\nterm t = l1()") == []
+
+
+def test_a_definition_sees_the_program_and_its_own_parameters_first() -> None:
+    text = "param w = 3\nlet half = 0.5\ndef f(depth, w=half) = w * depth\nterm t = f(2) * l1()"
+    program, found = analyse(Source(text))
+    assert found == []
+    assert program is not None
+    assert evaluate(program.terms[0].value.args[0], environment(0, 10, {"w": 3.0})) == 1.0
+
+
+def test_a_definition_does_not_see_the_parameters_of_its_caller() -> None:
+    assert codes("def g(x) = x * secret\ndef f(secret) = g(secret)\nterm t = f(l1())") == ["NAM001"]
+
+
+def test_the_prelude_does_not_see_the_program() -> None:
+    """`photometric` calls `mix`, `l1` and `ssim_loss`; names of the program change nothing in it."""
+    text = "let a = 5\nlet w = 100\nlet delta = 7\ndef my_mix(a, b, w) = 0\nterm t = photometric(masked) + huber()"
+    program, found = analyse(Source(text))
+    assert found == []
+    assert program is not None
+    plain, _ = analyse(Source("term t = photometric(masked) + huber()"))
+    assert plain is not None
+    ops = [[(e.op, str(e.value)) for e in p.terms[0].value.walk()] for p in (program, plain)]
+    assert ops[0] == ops[1]
+
+
+def test_the_helper_of_the_prelude_is_its_own() -> None:
+    assert codes('term t = mean(_field(state, "scales"))') != []
+    assert codes("def _field(x, y) = mean(x) + y\nterm t = _field(alpha, 1) + opacity_reg(state)") == []
+
+
+def test_values_and_functions_have_separate_names() -> None:
+    assert codes("param opacity_reg = 0.01\nlet l1 = 2\nterm l2 = opacity_reg * opacity_reg(state) + l1 * l1()") == []
+
+
+@pytest.mark.parametrize("name", ["rendered", "mask", "depth", "state", "step", "masked", "everywhere", "progress"])
+@pytest.mark.parametrize("declaration", ["let {} = 2", "param {} = 2"])
+def test_fixed_inputs_cannot_be_declared(name: str, declaration: str) -> None:
+    assert codes(f"{declaration.format(name)}\nterm t = l1()") == ["NAM005"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("term t = l1()\nterm t = l2()", "NAM004"),
+        ("def f(x) = x\ndef f(y) = y\nterm t = f(l1())", "NAM004"),
+        ("def f(x, x) = x\nterm t = f(l1(), 2)", "NAM004"),
+        ("def f(x=1, y) = x\nterm t = l1()", "TYP006"),
+        ("def f(x, y=2) = x * y\nterm t = f()", "TYP006"),
+        ("def f(x, y=2) = x * y\nterm t = f(l1(), 2, 3)", "TYP006"),
+        ("def f(x, y=2) = x * y\nterm t = f(l1(), z=3)", "NAM006"),
+        ("def f(x, y=2) = x * y\nterm t = f(l1(), x=3)", "NAM006"),
+    ],
+)
+def test_wrong_definitions_and_calls(text: str, code: str) -> None:
+    assert codes(text) == [code]
+
+
+def test_a_mistake_inside_the_prelude_is_shown_at_the_call() -> None:
+    for text in (
+        "term t = photometric(visible)",
+        "let x = 1\nterm t = scale_reg(state, masked)",
+        "term t = reg(alpha)",
+    ):
+        found = only(text)
+        assert found.source.name == "<loss>"
+        assert found.line == text.count("\n") + 1
+
+
+def test_a_mistake_inside_a_definition_is_shown_there_with_the_call() -> None:
+    found = only("def f(x) = mean(x * state.scales)\nterm t = f(alpha)")
+    assert (found.code, found.line) == ("TYP003", 1)
+    assert [label.text for label in found.labels if "called here" in label.text] == ["`f` is called here"]
+
+
+def test_a_wrong_argument_is_shown_where_it_is_written() -> None:
+    found = only("def f(x) = mean(x)\nterm t = f(5)")
+    assert (found.code, found.line, found.column) == ("TYP001", 2, 12)
+
+
+# Programs without terms, expressions on their own
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["SYN051"]),
+        ("# only a comment\n", ["SYN051"]),
+        ('"""Doc."""', ["SYN051"]),
+        ("param w = 1", ["SYN051"]),
+        ("l1()", []),
+        ("l1() when after(step, 5)", []),
+        ("param w = 1\nw * l1()", []),
+        ("l1()\nl2()", ["SYN052"]),
+        ("term a = l1()\nl2()", ["SYN052"]),
+        ("l2()\nterm a = l1()", ["SYN052"]),
+    ],
+)
+def test_shape_of_a_program(text: str, expected: list[str]) -> None:
+    assert codes(text) == expected
+
+
+# Similarities
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 - ssim()",
+        "-ssim()",
+        "0.2 * (1 - ssim(masked))",
+        "l1() - 0.2 * ssim()",
+        "(1 - ssim()) / 2",
+        "-0.01 * psnr()",
+        "mean(1 - ssim_map(), masked)",
+        "1 - mean(ssim_map())",
+        "mix(ssim_loss(), l1(), 0.5)",
+        "mix(-ssim(), l1(), w)",
+        "-1 * (0.5 * ssim() if after(step, 5) else ssim())",
+        "detach(ssim()) * -1",
+        "free * ssim()",
+        "abs(ssim())",
+        "ssim() * ssim()",
+        "1 / ssim()",
+        "exp(-ssim())",
+        "photometric(masked)",
+        "linear(step, -1, -0.5, over=10) * ssim()",
+    ],
+)
+def test_similarities_that_are_made_large(text: str) -> None:
+    assert codes(f"param w = 0.5 in [0, 1]\nparam free = 1\nterm t = {text}") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ssim()",
+        "0.2 * ssim(masked)",
+        "l1() + 0.2 * ssim(masked)",
+        "l1() - -ssim()",
+        "-(1 - ssim())",
+        "mix(ssim(), l1(), 0.5)",
+        "mix(l1(), ssim(), w)",
+        "w * ssim()",
+        "ssim() / 2",
+        "ssim() / -2 * -1",
+        "psnr()",
+        "mean(ssim_map())",
+        "sum(ssim_map(rendered, target).r - 1, masked)",
+        "ssim() if after(step, 5) else 1 - ssim()",
+        "where(mean(alpha) > 0.5, ssim(), l1())",
+        "ramp(step, 100) * ssim()",
+        "expdecay(step, 0.1) * ssim()",
+        "detach(ssim())",
+        "-ssim_loss()",
+        "1 - photometric()",
+    ],
+)
+def test_similarities_that_are_made_small(text: str) -> None:
+    if ".r" in text:
+        text = text.replace(".r", "")
+    assert codes(f"param w = 0.5 >= 0\nterm t = {text}") == ["SSM001"]
+
+
+def test_a_similarity_is_reported_once_and_where_it_is_measured() -> None:
+    found = only("let s = ssim(masked)\nlet twice = s + s\nterm t = twice + twice")
+    assert (found.line, found.column) == (1, 9)
+    assert found.help == ("write `1 - ssim(masked)`, or `ssim_loss(masked)`",)
+    assert len(check("term t = ssim() + ssim(masked)")) == 2
+
+
+def test_a_loss_that_is_maximised_is_shown_at_its_call() -> None:
+    found = only("term t = 1 - photometric(masked)")
+    assert found.source.name == "<loss>"
+    assert found.column == 14
+    assert "maximises a loss" in found.message
+
+
+# Conditions and schedules
+
+
+@pytest.mark.parametrize(
+    ("condition", "code"),
+    [
+        ("after(step, 5)", None),
+        ("step > 5 and step < 10 or step == 20", None),
+        ("not every(step, 10)", None),
+        ("on", None),
+        ("progress >= 0.5", None),
+        ("true", None),
+        ("step", "TYP001"),
+        ("5", "TYP001"),
+        ("masked", "TYP005"),
+        ("mean(alpha) > 0.5", "TYP005"),
+        ("alpha > 0.5", "TYP005"),
+        ("state", "TYP005"),
+        ("false", "SCH002"),
+        ("step < 0", "SCH002"),
+        ("progress >= 1", "SCH002"),
+        ("between(step, 9, 5)", "SCH002"),
+        ("between(step, 5, 5)", "SCH002"),
+        ("not after(step, 0)", "SCH002"),
+        ("nothing", "NAM001"),
+    ],
+)
+def test_when(condition: str, code: str | None) -> None:
+    assert codes(f"param on: flag = true\nterm t = l1() when {condition}") == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("condition", "max_steps", "never"),
+    [
+        ("after(step, 1000)", 1000, True),
+        ("after(step, 999)", 1000, False),
+        ("step > 5000", 1000, True),
+        ("before(step, 10)", 1000, False),
+        ("after(step, max_steps)", 1000, True),
+        ("after(step, start)", 500, False),
+        ("after(step, 1000)", None, False),
+    ],
+)
+def test_never_inside_the_run(condition: str, max_steps: int | None, never: bool) -> None:
+    found = check(f"param start: steps = 600\nterm t = l1() when {condition}", max_steps=max_steps)
+    assert [d.code for d in found] == (["SCH002"] if never else [])
+    assert all(d.severity is Severity.WARNING for d in found), "the rest of the program can still be trained"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "code"),
+    [
+        ("ramp(step, 500, 500)", "SCH001"),
+        ("ramp(step, 900, 500)", "SCH003"),
+        ("ramp(step, -5)", "SCH003"),
+        ("ramp(step, 0)", "SCH001"),
+        ("piecewise(step, (5, 1), (5, 2))", "SCH003"),
+        ("linear(step, 0, 1, over=0)", "RNG003"),
+        ("loglinear(step, 1, 0, over=5)", "RNG003"),
+        ("every(step, 0)", "RNG003"),
+        ("every(step, 5, offset=-1)", "RNG003"),
+        ("linear(step, 0, 1)", "TYP006"),
+        ("cosine(alpha, 0, 1, over=5)", "TYP005"),
+    ],
+)
+def test_schedules(schedule: str, code: str) -> None:
+    assert codes(f"term t = {schedule} * l1()") == [code]
+
+
+# What renderer and data supply
+
+
+def test_buffers_that_the_renderer_has_not() -> None:
+    found = only("term t = l1()\nterm d = mean(depth)", renderer_buffers=frozenset({"rendered", "alpha"}))
+    assert (found.code, found.line) == ("BUF001", 2)
+    assert "`d`" in found.message
+    assert codes("term d = mean(depth)", renderer_buffers=frozenset({"rendered", "depth"})) == []
+    assert codes("term d = mean(depth.accumulated)", renderer_buffers=frozenset({"rendered", "depth"})) == ["BUF001"]
+
+
+def test_fields_that_the_data_has_not() -> None:
+    target = frozenset({"target"})
+    assert codes("term t = l1(mask > 0.5)", data_fields=target) == ["BUF002"]
+    assert codes("term t = l1(masked)", data_fields=target) == []
+    assert codes("term t = l1()", data_fields=frozenset()) == ["BUF002"]
+
+
+@pytest.mark.parametrize(
+    ("text", "params"),
+    [
+        ("param w = 0\nterm t = l1()\nterm d = w * mean(depth)", {}),
+        ("param w = 1\nterm t = l1()\nterm d = w * mean(depth)", {"w": 0}),
+        ("param w = 0\nterm t = l1() + w * mean(depth)", {}),
+        ("param w = 0\nterm t = l1() - mean(w * depth * 3)", {}),
+        ("param w = 0\nterm t = l1() + (w * mean(depth) if after(step, 3) else 0)", {}),
+        ("param on: flag = false\nterm t = l1() + on * mean(depth)", {}),
+        ("param w = 0\nterm t = mix(l1(), mean(depth), w)", {}),
+    ],
+)
+def test_what_is_zero_asks_for_nothing(text: str, params: dict[str, float]) -> None:
+    assert codes(text, params=params, renderer_buffers=frozenset({"rendered"})) == []
+
+
+def test_what_is_not_zero_asks_all_the_same() -> None:
+    text = "param w = 0\nterm t = w + mean(depth) + w * l1()"
+    assert codes(text, renderer_buffers=frozenset({"rendered"})) == ["BUF001"]
+    program, _ = analyse(Source(text))
+    assert program is not None
+    assert len(live_terms(program, {"w": 0.0})) == 1
+    assert Zeros({"w": 0.0}).inputs(program.terms[0].value) == {"depth", "everywhere"}
+
+
+# Size and depth
+
+
+def quick(text: str, seconds: float = 5.0) -> list[str]:
+    started = time.perf_counter()
+    found = codes(text)
+    assert time.perf_counter() - started < seconds
+    return found
+
+
+def test_a_sum_of_four_thousand_operands() -> None:
+    assert quick("term t = l1()" + " + mean(alpha)" * 3990) == []
+
+
+def test_a_chain_of_every_left_operator() -> None:
+    assert quick("term t = mean(alpha)" + " - 1 * 2 / 3" * 1300) == []
+    assert quick("term t = l1(masked" + " and masked or masked" * 1900 + ")") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 99 + "l1()" + ")" * 99,
+        "-" * 99 + "l1()",
+        "abs(" * 98 + "l1()" + ")" * 98,
+        "mix(" * 98 + "l1()" + ", l1(), 0.5)" * 98,
+        "l1() * " + "2 ^ " * 95 + "2",
+        "l1() * (" + "1 if after(step, 5) else " * 95 + "2)",
+        "l1() when " + "not " * 99 + "after(step, 5)",
+    ],
+)
+def test_the_deepest_nesting_that_the_parser_allows(text: str) -> None:
+    assert quick(f"term t = {text}") == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_thousand_lets_that_read_each_other(order: int) -> None:
+    lets = ["let a0 = l1()", *(f"let a{i} = a{i - 1} + {i}" for i in range(1, 1000))][::order]
+    text = "\n".join([*lets, "term t = a999"])
+    assert quick(text) == []
+    program, _ = analyse(Source(text))
+    assert program is not None
+    assert not Zeros({}).is_zero(program.terms[0].value)
+
+
+def test_a_cycle_of_a_thousand_lets() -> None:
+    assert quick("\n".join([*(f"let a{i} = a{(i + 1) % 1000}" for i in range(1000)), "term t = a0 * l1()"])) == [
+        "TYP007"
+    ]
+
+
+def test_doubling_lets_are_cheap() -> None:
+    for start in ("l1()", "ssim()", "step", "0.5"):
+        text = "\n".join([f"let a0 = {start}", *(f"let a{i} = a{i - 1} * a{i - 1}" for i in range(1, 60))])
+        assert quick(f"{text}\nterm t = a59 * l1()") == []
+    text = "\n".join(["let a0 = ssim()", *(f"let a{i} = a{i - 1} + a{i - 1}" for i in range(1, 60)), "term t = a59"])
+    assert quick(text) == ["SSM001"]
+
+
+def test_doubling_definitions_end_in_a_diagnostic() -> None:
+    defs = ["def f0(x) = x", *(f"def f{i}(x) = f{i - 1}(x) + f{i - 1}(x)" for i in range(1, 60))]
+    assert quick("\n".join([*defs, "term t = f59(l1())"])) == ["TYP008"]
+    assert quick("\n".join([*defs, "term t = l1()"])) == [], "unused definitions are not expanded"
+
+
+def test_a_long_chain_of_definitions_ends_in_a_diagnostic_or_none() -> None:
+    for length in (50, 2000):
+        defs = ["def f0(x) = x", *(f"def f{i}(x) = f{i - 1}(x)" for i in range(1, length))]
+        assert quick("\n".join([*defs, f"term t = f{length - 1}(l1())"])) == ([] if length == 50 else ["TYP008"])

@@ -1,0 +1,186 @@
+"""Every record speaks the truth: its examples give what it says, and codes and records are one to one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from splatdsl.dsl.api import check_text
+from splatdsl.dsl.builtins import ALL, table
+from splatdsl.dsl.builtins.spec import Builtin, parse_signature
+from splatdsl.dsl.check.functions import PRELUDE_PATH, prelude
+from splatdsl.dsl.codes import all_codes
+from splatdsl.dsl.codes.record import Code
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = [c for c in all_codes().values() if c.bad and not c.id.startswith("CFG")]
+NO_PROGRAM = {"NAM009", "RNG002", "TYP008", "BUF001", "BUF002", "SYN053"}
+"""Codes of the checker whose example is no text: they need a value, a renderer, a file or a very large program."""
+
+
+def codes(text: str) -> list[str]:
+    return [d.code for d in check_text(text)]
+
+
+def test_codes_and_slugs_are_unique() -> None:
+    families = [p.stem for p in (ROOT / "dsl" / "codes").glob("*.py") if p.stem not in ("__init__", "record")]
+    written = [
+        i
+        for f in families
+        for i in re.findall(r'"([A-Z]{3}\d{3})",?\n', (ROOT / "dsl" / "codes" / f"{f}.py").read_text(encoding="utf-8"))
+    ]
+    assert len(all_codes()) == len({c.slug for c in all_codes().values()})
+    assert set(written) <= set(all_codes()), "a family of records is not part of all_codes()"
+
+
+@pytest.mark.parametrize("code", all_codes().values(), ids=lambda c: c.id)
+def test_a_record_is_well_formed(code: Code) -> None:
+    assert re.fullmatch(r"[A-Z]{3}\d{3}", code.id)
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", code.slug)
+    for text in (code.what, code.why):
+        assert text.endswith("."), f"not a sentence: {text!r}"
+        assert len(text) > 15
+    assert bool(code.good) == bool(code.bad) or code.id == "CFG011"
+
+
+def test_every_code_of_the_checker_has_an_example() -> None:
+    without = {
+        c.id for c in all_codes().values() if not c.bad and c.id[:3] in ("SYN", "NAM", "TYP", "RNG", "SCH", "SSM")
+    }
+    assert without | {"BUF001", "BUF002"} == NO_PROGRAM
+
+
+@pytest.mark.parametrize("code", PROGRAMS, ids=lambda c: c.id)
+def test_the_examples_of_a_code(code: Code) -> None:
+    assert codes(code.bad) == [code.id], "the bad example gives exactly its code"
+    assert codes(code.good) == [], "the good example is clean"
+
+
+@pytest.mark.parametrize("record", ALL, ids=lambda b: b.name)
+def test_the_examples_of_a_builtin(record: Builtin) -> None:
+    assert codes(record.good) == []
+    assert codes(record.bad) == [record.bad_code]
+    assert re.search(rf"\b{record.name}\(", record.good), "the good example calls it"
+    assert re.search(rf"\b{record.name}\(", record.bad), "the bad example calls it"
+
+
+@pytest.mark.parametrize("record", ALL, ids=lambda b: b.name)
+def test_the_record_of_a_builtin(record: Builtin) -> None:
+    signature = record.parsed
+    names = [p.name for p in signature.params]
+    assert len(set(names)) == len(names)
+    assert record.doc.endswith(".")
+    assert record.kernel or record.host is not None, "it must be computable somewhere"
+    assert set(record.keeps) <= set(names)
+    assert record.domain is None or record.domain[0] in names
+    rule, *of = signature.result.split()
+    assert set(of) <= set(names)
+    assert rule in ("number", "host", "flag", "like", "component")
+    if record.kernel:
+        module, _, function = record.kernel.partition(":")
+        path = ROOT / "compiler" / "kernels" / f"{module}.py"
+        assert path.is_file()
+        found = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef)]
+        kernel = next((n for n in found if n.name == function), None)
+        assert kernel is not None, f"{path.name} has no `def {function}`"
+        takes = {a.arg for a in (*kernel.args.args, *kernel.args.kwonlyargs)}
+        if kernel.args.vararg is None:
+            assert set(names) <= takes, "arguments are passed by name"
+
+
+def test_builtins_are_listed_once() -> None:
+    assert len(table()) == len(ALL)
+    both = set(table()) & set(prelude()[1])
+    assert both == set(), "a prelude definition hides a primitive"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "()", "(x: value)", "(x: nonsense) -> number", "x: value -> number"],
+)
+def test_a_malformed_signature_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"signature"):
+        parse_signature(text)
+
+
+def test_the_notation_of_signatures() -> None:
+    s = parse_signature(
+        '(a: visual = rendered, *p: point; m: {"x", "y"} = "x", k: host > 0 = 1.5) -> number in [-1, 2)'
+    )
+    a, p, m, k = s.params
+    assert (a.name, a.kind, a.default, a.keyword_only, a.variadic) == ("a", "visual", "rendered", False, False)
+    assert (p.name, p.variadic, p.keyword_only) == ("p", True, False)
+    assert (m.kind, m.choices, m.default, m.keyword_only) == ("mode", ("x", "y"), '"x"', True)
+    assert k.range is not None
+    assert 0.0 not in k.range
+    assert 0.001 in k.range
+    assert k.default == "1.5"
+    assert s.result == "number"
+    assert (s.range.lo, s.range.hi, s.range.lo_open, s.range.hi_open) == (-1, 2, False, True)
+
+
+# The comments above the definitions of the prelude
+
+
+def _comments() -> dict[str, list[str]]:
+    """Comment lines right above each ``def``, by its name."""
+    found: dict[str, list[str]] = {}
+    block: list[str] = []
+    for line in PRELUDE_PATH.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            block.append(line.removeprefix("#").strip())
+        else:
+            match = re.match(r"def (\w+)\(", line)
+            if match:
+                found[match[1]] = block
+            block = []
+    return found
+
+
+def test_every_definition_of_the_prelude_is_described() -> None:
+    assert set(_comments()) == set(prelude()[1])
+
+
+@pytest.mark.parametrize("name", sorted(prelude()[1]))
+def test_the_comment_of_a_prelude_definition(name: str) -> None:
+    lines = _comments()[name]
+    good = [line.removeprefix("good:").strip() for line in lines if line.startswith("good:")]
+    bad = [re.match(r"bad ([A-Z]{3}\d{3}): (.*)", line) for line in lines if line.startswith("bad")]
+    assert lines, f"`{name}` has no comment"
+    assert lines[0][:1].isupper() or lines[0][:1].isdigit() or lines[0].startswith("("), "it begins with what it is"
+    assert good, "a right example is missing"
+    assert bad, "a wrong example is missing"
+    for text in good:
+        assert codes(text) == []
+        assert re.search(rf"\b{name}\(", text)
+    for match in bad:
+        assert match is not None, "a wrong example is written `bad CODE: program`"
+        assert codes(match[2]) == [match[1]]
+
+
+# Codes in the source and records
+
+
+def _used() -> dict[str, str]:
+    used: dict[str, str] = {}
+    for folder in ("dsl", "compiler", "runtime", "cli", "grammar"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if "codes" in path.parts or path.relative_to(ROOT).parts[:2] == ("dsl", "builtins"):
+                text = path.read_text(encoding="utf-8") if "builtins" in path.parts else ""
+                text = "\n".join(line for line in text.splitlines() if "bad_code=" not in line)
+            else:
+                text = path.read_text(encoding="utf-8")
+            for code in re.findall(r'"([A-Z]{3}\d{3})"', text):
+                used.setdefault(code, str(path.relative_to(ROOT)))
+    return used
+
+
+def test_every_code_in_the_source_has_a_record() -> None:
+    missing = {code: path for code, path in _used().items() if code not in all_codes()}
+    assert missing == {}
+
+
+def test_every_record_is_used_in_the_source() -> None:
+    assert sorted(set(all_codes()) - set(_used())) == []
