@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .data.base import SplatDataItem, SplatDataProvider
     from .data.colmap import ColmapDataProvider
     from .data.synthetic import SyntheticDataProvider
-    from .fused_ssim import fused_ssim
+    from .ssim_package import fused_ssim
     from .loss_fn import SplatLossFn
     from .modules import SplatBaseModule
     from .payload import SplatRenderPayload
@@ -27,7 +27,7 @@ _HOMES = {
     "SplatDataProvider": "data.base",
     "ColmapDataProvider": "data.colmap",
     "SyntheticDataProvider": "data.synthetic",
-    "fused_ssim": "fused_ssim",
+    "fused_ssim": "ssim_package",
     "SplatLossFn": "loss_fn",
     "SplatBaseModule": "modules",
     "SplatRenderPayload": "payload",
@@ -65,6 +65,6 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-        globals()[name] = value  # also replaces the submodule `fused_ssim`, whose name the function shares
+        globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,47 @@
+"""The back end's pipeline in one place, and a look at each of its stages."""
+
+from __future__ import annotations
+
+from ..dsl.api import analyse
+from ..dsl.diagnostics import LossError
+from ..dsl.live import Zeros
+from ..dsl.source import Source
+from .emit import emit
+from .lower import lower
+from .passes import optimise
+from .specialise import Facts
+
+STAGES = ("ir", "fx", "code")
+
+
+def dump_stage(text: str, name: str, stage: str, masked: bool = True) -> str:
+    """What one stage makes of a program, with all its terms active.
+
+    Args:
+        text: the program.
+        name: what messages call it.
+        stage: "ir" (the optimised graph), "fx" (the torch graph as a table of nodes, each with the line it came
+            from) or "code" (the Python that runs).
+        masked: whether the item has a mask.
+
+    Raises:
+        LossError: the program has an error.
+    """
+    program, diagnostics = analyse(Source(text, name))
+    if program is None:
+        raise LossError(diagnostics)
+    zero = Zeros({n: p.value for n, p in program.params.items()}).zero_params
+    lowered = lower(program, Facts(tuple(t.name for t in program.terms), masked, zero))
+    graph = optimise(lowered.graph)
+    if stage == "ir":
+        hosts = [f"host[{i}] = {slot.name}" for i, slot in enumerate(lowered.slots)]
+        return "\n".join([*hosts, str(graph)])
+    module = emit(graph)
+    if stage == "code":
+        return str(module.code).strip()
+    lines: list[str] = []
+    for node in module.graph.nodes:
+        origin = node.meta.get("loss_origin")
+        place = f"    # {origin.file}:{origin.line} {origin.text}" if origin else ""
+        lines.append(f"{node.format_node() or node}{place}")
+    return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""Graph to `torch.fx.GraphModule`: readable code, each line with the place in the program it came from."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import fx
+
+from .ir import COMPARISONS, Graph, Node
+from .kernels import pointwise, reductions, regions
+from .lower import Call, Ref
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "pow": operator.pow,
+    "neg": operator.neg,
+    "and": regions.intersection,
+    "or": regions.union,
+    "not": regions.complement,
+    "guard": regions.guard,
+    "select": regions.select,
+}
+
+
+@cache
+def kernel(reference: str) -> Callable[..., Any]:
+    """The function behind a ``module:function`` reference of a builtin's record."""
+    module, _, name = reference.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"{__package__}.kernels.{module}"), name)
+    return function
+
+
+def argument_names(graph: Graph) -> list[str]:
+    """The inputs of the emitted module in order: tensors by name, then ``host``."""
+    return [*graph.inputs(), "host"]
+
+
+def emit(graph: Graph) -> fx.GraphModule:
+    """The torch graph of an optimised graph.
+
+    Its inputs are `argument_names`; ``host`` is a 1-D tensor of the numbers that the host computes. It returns the
+    total (0-d), the raw values of the terms `[T]` (detached) and the number of empty regions (0-d int32).
+    """
+    out = fx.Graph()
+    placeholders = {name: out.placeholder(name.replace(".", "_")) for name in argument_names(graph)}
+    host = placeholders["host"]
+    values: list[Any] = []
+    host_numbers: dict[int, fx.Node] = {}
+
+    def number(index: int) -> fx.Node:
+        if index not in host_numbers:
+            host_numbers[index] = out.call_function(operator.getitem, (host, index))
+        return host_numbers[index]
+
+    for node in graph.nodes:
+        made = _emit_node(out, node, values, placeholders, number)
+        if isinstance(made, fx.Node) and node.op != "input":
+            _locate(made, node)
+        values.append(made)
+    total: Any = None
+    raw: list[Any] = []
+    for t in graph.terms:
+        value = values[t.value]
+        if not isinstance(value, fx.Node):  # a term that came down to a number still has a place in the sum
+            value = out.call_function(pointwise.tensor_like, (value, host))
+        raw.append(value)
+        weighted = value if t.weight is None else out.call_function(operator.mul, (number(t.weight), value))
+        total = weighted if total is None else out.call_function(operator.add, (total, weighted))
+    terms = out.call_function(torch.Tensor.detach, (out.call_function(torch.stack, (raw,)),))
+    empty: Any = None
+    for r in graph.regions:
+        flag = out.call_function(reductions.is_empty, (values[r],))
+        empty = flag if empty is None else out.call_function(operator.add, (empty, flag))
+    if empty is None:
+        empty = out.call_function(torch.zeros, ((),), {"dtype": torch.int32})
+    out.output((total, terms, empty))
+    out.lint()
+    return fx.GraphModule(torch.nn.Module(), out, "Loss")
+
+
+def _emit_node(
+    out: fx.Graph, node: Node, values: list[Any], placeholders: dict[str, fx.Node], number: Callable[[int], fx.Node]
+) -> Any:
+    if node.op == "input":
+        return placeholders[node.attr]
+    if node.op == "host":
+        return number(node.attr)
+    if node.op == "const":
+        return node.attr
+    args = tuple(values[a] for a in node.args)
+    if node.op == "kernel":
+        call: Call = node.attr
+        positional = tuple(fill(a, args) for a in call.args)
+        keywords = {k: fill(v, args) for k, v in call.kwargs}
+        return out.call_function(kernel(call.kernel), positional, keywords)
+    if node.op in COMPARISONS:
+        return out.call_function(regions.compare, (*args, node.op))
+    if node.op == "component":
+        return out.call_function(regions.component, (args[0], node.attr))
+    return out.call_function(_ARITHMETIC[node.op], args)
+
+
+def fill(item: Any, args: tuple[Any, ...]) -> Any:
+    """The template of a kernel's arguments with its operands in place."""
+    if isinstance(item, Ref):
+        return args[item.position]
+    return tuple(fill(i, args) for i in item) if isinstance(item, tuple) else item
+
+
+def _locate(made: fx.Node, node: Node) -> None:
+    o = node.origin
+    made.meta["loss_origin"] = o
+    made.meta["stack_trace"] = f'  File "{o.file}", line {o.line}, in term {o.term}\n    {o.text}'

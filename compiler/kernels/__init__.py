@@ -1,0 +1,1 @@
+"""Torch functions behind the primitive builtins, one module a family."""

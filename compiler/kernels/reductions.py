@@ -1,0 +1,62 @@
+"""Reductions over pixels or gaussians, and over components.
+
+``x`` is `[B, H, W, k]` or `[N, k]`; a region ``r`` has the same leading dimensions and 1 or k components, values 0..1.
+N can be 0, so nothing here divides by it or takes the maximum of nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def inside(x: Tensor, r: Tensor) -> Tensor:
+    """x times r, and 0 outside r whatever x is there."""
+    # Selecting before multiplying keeps what is outside out of the sum even where it is not finite.
+    return torch.where(r > 0, x, torch.zeros((), dtype=x.dtype, device=x.device)) * r
+
+
+def mean(x: Tensor, r: Tensor | None = None) -> Tensor:
+    """sum(x*r) / (components * sum(r)); 0 with zero gradient when the region is empty."""
+    if r is None:
+        if x.dim() == 4:
+            return x.mean()
+        return x.sum() / torch.sym_max(x.numel(), 1)  # type: ignore[no-any-return, no-untyped-call]
+    components = x.shape[-1] if r.shape[-1] == 1 else 1
+    weight = r.sum() * components
+    empty = weight <= 0
+    safe = torch.where(empty, torch.ones_like(weight), weight)
+    return torch.where(empty, torch.zeros_like(weight), inside(x, r).sum() / safe)
+
+
+def sum(x: Tensor, r: Tensor | None = None) -> Tensor:
+    """Sum of x*r over everything."""
+    return x.sum() if r is None else inside(x, r).sum()
+
+
+def max_over(x: Tensor, r: Tensor | None = None) -> Tensor:
+    """The largest value inside the region; 0 with zero gradient when it is empty."""
+    lowest = torch.full((1,), -torch.inf, dtype=x.dtype, device=x.device)
+    candidates = x if r is None else torch.where(r > 0, x, lowest)
+    largest = torch.cat([candidates.reshape(-1), lowest]).amax()
+    return torch.where(largest == -torch.inf, torch.zeros_like(largest), largest)
+
+
+def min_over(x: Tensor, r: Tensor | None = None) -> Tensor:
+    """The smallest value inside the region; 0 with zero gradient when it is empty."""
+    return -max_over(-x, r)
+
+
+def component_max(x: Tensor) -> Tensor:
+    """The largest component; keeps a trailing 1."""
+    return x.amax(dim=-1, keepdim=True)
+
+
+def component_min(x: Tensor) -> Tensor:
+    """The smallest component; keeps a trailing 1."""
+    return x.amin(dim=-1, keepdim=True)
+
+
+def is_empty(r: Tensor) -> Tensor:
+    """Whether the region holds nothing, as a 0-d int32 tensor."""
+    return (r.sum() <= 0).to(torch.int32)

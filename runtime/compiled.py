@@ -1,0 +1,294 @@
+"""Compiled losses: what `splatdsl.load` and `splatdsl.compile` return."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..compiler.compiled import CompiledProgram, Stats, missing_compiler
+from ..compiler.specialise import split_weight, weight
+from ..dsl.api import analyse
+from ..dsl.check.params import set_param
+from ..dsl.check.report import Reporter
+from ..dsl.check_files import read_source
+from ..dsl.diagnostics import Diagnostic, LossError, Sink
+from ..dsl.interval import show
+from ..dsl.live import Zeros, buffers
+from ..dsl.source import Source, Span
+from ..dsl.typed import TypedProgram
+from .binding import Binder
+from .loss_fn import SplatLossFn
+
+__all__ = ["CompiledLossFn", "compile", "load"]
+
+
+class Params(MutableMapping[str, "float | bool"]):
+    """The parameters of a loss by name. An assignment is checked against the declared range and takes effect on the
+    next call; only a change from or to 0 needs another graph."""
+
+    def __init__(self, program: TypedProgram) -> None:
+        self._program = program
+
+    def __getitem__(self, name: str) -> float | bool:
+        return self._program.params[name].value
+
+    def __setitem__(self, name: str, value: float | bool) -> None:
+        sink = Sink()
+        source = Source(repr(value), f"<param {name}>")
+        set_param(self._program.params, name, value, Reporter(sink, None), source)
+        if sink.items:
+            raise LossError(sink.sorted())
+
+    def __delitem__(self, name: str) -> None:
+        self[name] = self._program.params[name].default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._program.params)
+
+    def __len__(self) -> int:
+        return len(self._program.params)
+
+    def __repr__(self) -> str:
+        return f"Params({dict(self)!r})"
+
+
+class CompiledLossFn(SplatLossFn[Any]):
+    """A loss of the language, ready to call.
+
+    Attributes:
+        params: the parameters; assign to change one while training.
+        stats: graphs compiled, predicted and broken, and the seconds they took.
+        terms: after a call, the raw value of each term that existed, 0-d and detached. Reading them does not wait for
+            the device.
+        empty_regions: after a call, how many of the regions that the loss reduced over were empty (0-d int tensor).
+    """
+
+    def __init__(
+        self, program: TypedProgram, backend: str = "inductor", device: str | torch.device | None = None
+    ) -> None:
+        self.program = program
+        self.device = None if device is None else torch.device(device)
+        self.params = Params(program)
+        self.terms: dict[str, Tensor] = {}
+        self.empty_regions: Tensor = torch.zeros((), dtype=torch.int32)
+        self._compiled = CompiledProgram(program, backend)
+        self._binder = Binder(program)
+
+    def __repr__(self) -> str:
+        return f"CompiledLossFn({self.program.source.name!r}, terms={[t.name for t in self.program.terms]})"
+
+    @property
+    def module_name(self) -> str:
+        """The program's name, for logs."""
+        return self.program.source.name
+
+    @property
+    def stats(self) -> Stats:
+        """What was compiled so far."""
+        return self._compiled.stats
+
+    # Calling
+
+    def __call__(
+        self,
+        rendered: Tensor | None = None,
+        target: Tensor | None = None,
+        mask: Tensor | None = None,
+        state: Any = None,
+        render: Any = None,
+        step: int = 0,
+        max_steps: int = 30_000,
+        **buffers: Tensor,
+    ) -> Tensor:
+        """The loss of one step.
+
+        Args:
+            rendered: `[B, H, W, 3]` or `[H, W, 3]`.
+            target: the same shape, 0..1.
+            mask: `[B, H, W]` bool or float, 1 = this pixel counts; None = every pixel does.
+            state: raw gaussian parameters by gsplat's names, or an object whose ``params`` holds them.
+            render: the renderer's payload or a mapping; alpha, depth and radii are found there.
+            step: counted from 0.
+            max_steps: length of the run.
+            **buffers: single buffers instead of ``render``: alpha, depth `[B, H, W, 1]`, visible `[N]`, radii.
+
+        Returns:
+            A scalar tensor, ready for ``backward()``.
+
+        Raises:
+            LossError: an input is missing or does not fit; a schedule gives a value that is not finite.
+        """
+        _check_step(step, max_steps)
+        unknown = [name for name in buffers if name not in ("alpha", "depth", "visible", "radii")]
+        if unknown:
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {unknown[0]!r}")
+        env = self._compiled.schedule.environment(step, max_steps)
+        facts = self._compiled.schedule.facts(env, mask is not None)
+        if not facts.terms:
+            self.terms, self.empty_regions = {}, torch.zeros((), dtype=torch.int32)
+            return _zero(rendered)
+        given = {"rendered": rendered, "target": target, "mask": mask, "state": state, "render": render, **buffers}
+        tensors = self._binder.bind(self._compiled.graph(facts)[2], given)
+        result = self._compiled(facts, tensors, env) if tensors else self._compiled.constant(facts, env)
+        self.terms = dict(zip(result.names, result.values.unbind()))
+        self.empty_regions = result.empty_regions
+        total = result.total if tensors else _zero(rendered) + result.total.to(_zero(rendered).device)
+        if torch.is_grad_enabled() and not total.requires_grad:
+            total = total.detach().requires_grad_()  # nothing to train, but backward() must not fail for that
+        return total
+
+    def compute_loss(
+        self,
+        rendered_frames: Tensor,
+        target_frames: Tensor,
+        training_state: Any,
+        rend_out: Any,
+        masks: Tensor | None = None,
+        step: int = 0,
+        max_steps: int = 30_000,
+    ) -> Tensor:
+        """The loss of one step, in the protocol of trainers; see `SplatLossFn.compute_loss`."""
+        return self(
+            rendered=rendered_frames,
+            target=target_frames,
+            mask=masks,
+            state=training_state,
+            render=rend_out,
+            step=step,
+            max_steps=max_steps,
+        )
+
+    # Knowing beforehand
+
+    def weights(self, step: int, max_steps: int = 30_000) -> dict[str, float]:
+        """The weight of every term at a step; 0 where the term does not exist."""
+        env = self._compiled.schedule.environment(step, max_steps)
+        active = {t.name for t in self._compiled.schedule.active(env)}
+        zeros = Zeros(dict(self.params))
+        weights: dict[str, float] = {}
+        for t in self.program.terms:
+            weights[t.name] = weight(split_weight(t.value, zeros)[0], env) if t.name in active else 0.0
+        return weights
+
+    def requires(self, step: int, max_steps: int = 30_000) -> frozenset[str]:
+        """Render buffers and item fields that the loss reads at a step, such as "depth" and "mask"."""
+        return self._compiled.schedule.requires(step, max_steps)
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether the program reads `mask` itself, and so cannot do without one (`masked` can)."""
+        zeros = Zeros(dict(self.params))
+        return any("mask" in zeros.inputs(t.value) for t in self.program.terms)
+
+    # What it is
+
+    @property
+    def source_text(self) -> str:
+        """The program."""
+        return self.program.source.text
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the program and its parameters: two runs with the same one trained on the same loss."""
+        payload = json.dumps([self.source_text, dict(self.params)], sort_keys=True)
+        return hashlib.sha256(payload.encode()).hexdigest()
+
+    def describe(self) -> str:
+        """The resolved objective: each term as written, when it exists, what it reads, and the parameters in force."""
+        lines = [f"loss: {self.program.source.name}"]
+        if self.program.docstring:
+            lines.append(f"  {' '.join(self.program.docstring.split())}")
+        zeros = Zeros(dict(self.params))
+        for t in self.program.terms:
+            text = " ".join(t.value.source.slice(t.value.span).split())
+            when = "" if t.when is None else f" when {' '.join(t.when.source.slice(t.when.span).split())}"
+            reads = ", ".join(sorted(buffers(zeros.inputs(t.value)))) or "nothing"
+            state = "  [not computed: a parameter is 0]" if zeros.is_zero(t.value) else ""
+            lines.append(f"  term {t.name} = {text}{when}")
+            lines.append(f"    reads {reads}{state}")
+        for name, info in self.program.params.items():
+            value = str(info.value).lower() if isinstance(info.value, bool) else show(float(info.value))
+            default = "" if info.value == info.default else f" (default {show(float(info.default))})"
+            lines.append(f"  param {name} = {value}{default} in {info.range}")
+        return "\n".join(lines)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold: the parameters."""
+        return {"params": dict(self.params)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            LossError: a parameter does not exist or is out of its range.
+        """
+        for name, value in state["params"].items():
+            self.params[name] = value
+
+
+def load(
+    path: str | Path,
+    params: Mapping[str, Any] | None = None,
+    backend: str = "inductor",
+    device: str | torch.device | None = None,
+) -> CompiledLossFn:
+    """A loss from a `.loss` file.
+
+    Args:
+        path: the file.
+        params: values for its parameters, in place of the defaults.
+        backend: "inductor", "eager" (no compilation), or any backend of `torch.compile`.
+        device: where it will run, if known; it follows its inputs in any case.
+
+    Raises:
+        LossError: the file cannot be read, or has an error; the text is what the linter prints.
+    """
+    return _make(read_source(str(path)), params, backend, device)
+
+
+def compile(
+    text: str,
+    params: Mapping[str, Any] | None = None,
+    backend: str = "inductor",
+    device: str | torch.device | None = None,
+    name: str = "<loss>",
+) -> CompiledLossFn:
+    """A loss from text; see `load`. ``name`` is what messages call it."""
+    return _make(Source(text, name), params, backend, device)
+
+
+def _make(
+    source: Source, params: Mapping[str, Any] | None, backend: str, device: str | torch.device | None
+) -> CompiledLossFn:
+    known = ("eager", *torch._dynamo.list_backends(exclude_tags=()))
+    if backend not in known:
+        raise ValueError(f"unknown backend {backend!r}; the backends here are {', '.join(known)}")
+    program, diagnostics = analyse(source, params)
+    if program is None:
+        raise LossError(diagnostics)
+    return CompiledLossFn(program, backend, device)
+
+
+def _zero(like: Tensor | None) -> Tensor:
+    device = like.device if isinstance(like, Tensor) else None
+    return torch.zeros((), device=device, requires_grad=torch.is_grad_enabled())
+
+
+def _check_step(step: int, max_steps: int) -> None:
+    for name, value, least in (("step", step, 0), ("max_steps", max_steps, 1)):
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+            source = Source(f"{name}={value!r}", "<call>")
+            message = f"`{name}` must be a whole number of at least {least}, but is {value!r}"
+            help_ = ["steps count from 0; trainers that count from 1 pass step - 1"] if name == "step" else []
+            raise LossError([Diagnostic("BND007", message, source, Span(0, len(source.text)), help=help_)])
+
+
+def compiler_missing(device: str = "cpu") -> str:
+    """What compilation would need here, in words; "" when nothing is missing."""
+    return missing_compiler(device)
