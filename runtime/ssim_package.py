@@ -1,0 +1,93 @@
+"""`fused_ssim`, callable as the package of that name: losses that import it run here with another import line.
+
+With the package installed, CUDA tensors go to its kernel. Everywhere else the same numbers come from torch:
+Wang et al. 2004, Gaussian window of 11 with sigma 1.5, zero padding, C1 = 0.01^2 and C2 = 0.03^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ..dsl.diagnostics import Diagnostic, LossError
+from ..dsl.source import Source
+
+WINDOW = 11
+SIGMA = 1.5
+C1 = 0.01**2
+C2 = 0.03**2
+
+
+def fused_ssim(img1: Tensor, img2: Tensor, padding: str = "same", train: bool = True) -> Tensor:
+    """Mean structural similarity, 0-d; 1 for equal images.
+
+    Args:
+        img1: `[B, C, H, W]`, 0..1; gradients flow to this one.
+        img2: `[B, C, H, W]`, 0..1. The package gives it no gradient; neither does this function.
+        padding: ``"same"`` pads with zeros; ``"valid"`` leaves out a border of 5 pixels, where the window would
+            reach over the edge.
+        train: whether a gradient is wanted.
+
+    Raises:
+        LossError: RUN012, the shapes differ or are not 4-d, the padding is unknown, or nothing is left inside of
+            the border.
+    """
+    _check(img1, img2, padding)
+    kernel = _package() if img1.is_cuda else None
+    if kernel is not None:
+        return cast(Tensor, kernel(img1.contiguous(), img2.contiguous(), padding=padding, train=train))
+    with torch.set_grad_enabled(train and torch.is_grad_enabled()):
+        similarity = _similarity(img1, img2.detach())
+        if padding == "valid":
+            border = WINDOW // 2
+            similarity = similarity[..., border:-border, border:-border]
+        return similarity.mean()
+
+
+def _similarity(a: Tensor, b: Tensor) -> Tensor:
+    """`[B, C, H, W]`, the similarity around every pixel."""
+    batch, channels, height, width = a.shape
+    offsets = torch.arange(WINDOW, device=a.device, dtype=torch.float64) - WINDOW // 2
+    window = torch.exp(-offsets.square() / (2 * SIGMA**2))
+    window = (window / window.sum()).to(a.dtype)
+    stacked = torch.cat([a, b, a * a, b * b, a * b]).reshape(5 * batch * channels, 1, height, width)
+    blurred = torch.nn.functional.conv2d(stacked, window.view(1, 1, -1, 1), padding=(WINDOW // 2, 0))
+    blurred = torch.nn.functional.conv2d(blurred, window.view(1, 1, 1, -1), padding=(0, WINDOW // 2))
+    mean_a, mean_b, square_a, square_b, product = blurred.view(5, batch, channels, height, width).unbind()
+    variances = square_a - mean_a.square() + square_b - mean_b.square()
+    covariance = product - mean_a * mean_b
+    similar = (2 * mean_a * mean_b + C1) * (2 * covariance + C2)
+    return similar / ((mean_a.square() + mean_b.square() + C1) * (variances + C2))
+
+
+@cache
+def _package() -> Callable[..., Any] | None:
+    try:
+        from fused_ssim import fused_ssim as kernel
+    except ImportError:
+        return None
+    return cast("Callable[..., Any]", kernel)
+
+
+def _check(img1: Tensor, img2: Tensor, padding: str) -> None:
+    shapes = f"{list(img1.shape)} and {list(img2.shape)}"
+    if padding not in ("same", "valid"):
+        _fail(f"`padding` is {padding!r}, but must be 'same' or 'valid'")
+    if img1.dim() != 4 or img1.shape != img2.shape:
+        _fail(
+            f"`fused_ssim` compares two images of one shape [B, C, H, W], not {shapes}",
+            "images `[B, H, W, C]` become `[B, C, H, W]` with `.permute(0, 3, 1, 2)`",
+        )
+    if padding == "valid" and min(img1.shape[2:]) < WINDOW:
+        _fail(
+            f"with padding 'valid' the images must have at least {WINDOW} x {WINDOW} pixels, not {shapes}",
+            "use padding 'same'",
+        )
+
+
+def _fail(message: str, *help: str) -> None:
+    raise LossError([Diagnostic("RUN012", message, Source("", "fused_ssim"), None, help=help)])

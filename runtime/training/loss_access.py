@@ -1,0 +1,159 @@
+"""What the trainer asks of a loss function, be it compiled or written in Python."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..loss_fn import SplatLossFn
+from .checkpoint import check_savable
+from .config import describe_object, training_error
+
+# Names among `requires()` that a renderer makes; the others come from the item, the state or the host.
+BUFFERS = frozenset(
+    {
+        *("rendered", "alpha", "depth", "depth.accumulated", "depth.median", "depth.inverse"),
+        *("normals", "normals_from_depth", "distortion", "visible", "radii"),
+    }
+)
+ALWAYS = frozenset({"rendered", "alpha"})
+
+
+class LossAccess:
+    """A loss function with its optional abilities: terms, weights, requirements, state.
+
+    Args:
+        loss_fn: the loss function.
+        max_steps: length of the run.
+    """
+
+    def __init__(self, loss_fn: SplatLossFn[Any], max_steps: int) -> None:
+        self.fn: Any = loss_fn
+        self.max_steps = max_steps
+        parameters = inspect.signature(loss_fn.compute_loss).parameters.values()
+        self._named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        self._open = any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    def compute(self, protocol: Mapping[str, Any], extras: Mapping[str, Any]) -> Tensor:
+        """Call ``compute_loss``.
+
+        Args:
+            protocol: the keyword arguments of `SplatLossFn`; those that the signature leaves out are not passed.
+            extras: further ones, passed if the signature names them.
+
+        Raises:
+            LossError: RUN016, the result is not a scalar tensor.
+        """
+        arguments = {name: value for name, value in protocol.items() if self._open or name in self._named}
+        arguments.update((name, value) for name, value in extras.items() if name in self._named)
+        loss = self.fn.compute_loss(**arguments)
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+            got = f"a tensor {list(loss.shape)} of {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise training_error(
+                "RUN016",
+                f"`{type(self.fn).__name__}.compute_loss` returned {got}, not a scalar",
+                help=("reduce it to one number, for instance with `.mean()`",) if isinstance(loss, Tensor) else (),
+            )
+        return loss
+
+    def buffers(self, step: int, available: frozenset[str]) -> frozenset[str]:
+        """What the renderer has to make at a step; everything that it can if the loss does not say."""
+        requires = getattr(self.fn, "requires", None)
+        if not callable(requires):
+            return available
+        return (frozenset(requires(step, self.max_steps)) & BUFFERS) | ALWAYS
+
+    def check_buffers(self, available: frozenset[str], renderer: str) -> None:
+        """Refuse a loss that reads at some step what the renderer cannot make.
+
+        Raises:
+            LossError: RUN008, with the first step at which it is read.
+        """
+        if not callable(getattr(self.fn, "requires", None)):
+            return
+        for step in range(self.max_steps):
+            missing = sorted(self.buffers(step, available) - available)
+            if missing:
+                names = ", ".join(f"`{name}`" for name in missing)
+                raise training_error(
+                    "RUN008",
+                    f"the loss reads {names} from step {step} on, which the renderer `{renderer}` does not make",
+                    notes=("it makes " + ", ".join(sorted(available)),),
+                    help=("choose a renderer that makes it, or leave out the terms that read it",),
+                )
+
+    def numbers(self, step: int, loss: Tensor) -> dict[str, Any]:
+        """What a row of the metrics says of the loss: total, raw terms and weights."""
+        terms = getattr(self.fn, "terms", None)
+        named = {k: v for k, v in terms.items() if isinstance(v, Tensor)} if isinstance(terms, Mapping) else {}
+        empty = getattr(self.fn, "empty_regions", None)
+        scalars = [loss, *named.values(), *([empty] if isinstance(empty, Tensor) else [])]
+        # Together, so that a GPU is waited for once.
+        values = torch.stack([v.detach().reshape(()).to(torch.float64) for v in scalars]).tolist()
+        row: dict[str, Any] = {"loss": values[0]}
+        row.update((f"terms/{name}", value) for name, value in zip(named, values[1:]))
+        weights = getattr(self.fn, "weights", None)
+        if callable(weights):
+            row.update((f"weights/{k}", float(v)) for k, v in weights(step, self.max_steps).items())
+        if isinstance(empty, Tensor):
+            row["empty_regions"] = int(values[-1])
+        return row
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when a run is resumed."""
+        identity: dict[str, Any] = {"type": type(self.fn).__qualname__}
+        fingerprint = getattr(self.fn, "fingerprint", None)
+        if isinstance(fingerprint, str):
+            params = getattr(self.fn, "params", {})
+            return {
+                **identity,
+                "fingerprint": fingerprint,
+                "program": getattr(self.fn, "source_text", ""),
+                "params": {name: params[name] for name in params},
+            }
+        try:
+            source = inspect.getsource(type(self.fn))
+        except (OSError, TypeError):  # typed into a prompt
+            source = ""
+        identity["fingerprint"] = hashlib.sha256(source.encode()).hexdigest()
+        attributes = describe_object(self.fn) if hasattr(self.fn, "__dict__") else {}
+        return {**identity, "attributes": {k: v for k, v in attributes.items() if k != "type"}}
+
+    def describe(self) -> dict[str, Any]:
+        """What ``run.json`` says of the loss: everything that is needed to know what was optimised."""
+        described = self.identity()
+        describe = getattr(self.fn, "describe", None)
+        if callable(describe):
+            described["objective"] = describe()
+        if "program" not in described:
+            try:
+                described["source"] = inspect.getsource(type(self.fn))
+            except (OSError, TypeError):
+                described["source"] = None
+        return described
+
+
+def saved_state(owner: Any) -> Any:
+    """``owner.state_dict()`` for a checkpoint; None if it has none.
+
+    Raises:
+        LossError: RUN015, it holds something that a checkpoint cannot.
+    """
+    state_dict = getattr(owner, "state_dict", None)
+    if not callable(state_dict):
+        return None
+    saved = state_dict()
+    check_savable(type(owner).__name__, saved)
+    return dict(saved) if isinstance(saved, dict) else saved
+
+
+def restore_state(owner: Any, saved: Any) -> None:
+    """Give a saved state back to its owner."""
+    load = getattr(owner, "load_state_dict", None)
+    if saved is not None and callable(load):
+        load(saved)

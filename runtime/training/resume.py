@@ -1,0 +1,70 @@
+"""Whether a checkpoint belongs to the run that wants to continue it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...dsl.diagnostics import Diagnostic, LossError
+from ...dsl.source import Source
+from .checkpoint import differences
+from .config import FREE_FIELDS, SplatTrainerConfig
+
+
+def identity(
+    config: SplatTrainerConfig, loss: dict[str, Any], strategy: Any, renderer: str, data: Any
+) -> dict[str, Any]:
+    """What the numbers of a run depend on, as plain values."""
+    settings = {name: value for name, value in config.describe().items() if name not in FREE_FIELDS}
+    return {"config": settings, "loss": loss, "densification": strategy, "renderer": renderer, "data": data}
+
+
+def check(saved: dict[str, Any], current: dict[str, Any], where: str) -> None:
+    """Refuse to continue a run with something else.
+
+    Args:
+        saved: the identity in the checkpoint.
+        current: that of the run that wants to continue.
+        where: the checkpoint or folder, for the message.
+
+    Raises:
+        LossError: RUN005, with every difference.
+    """
+    changed = [line for part in ("config", "densification", "renderer", "data") for line in _part(saved, current, part)]
+    changed += _loss(saved["loss"], current["loss"])
+    if not changed:
+        return
+    what = ", ".join(dict.fromkeys(line.partition(":")[0] for line in changed))
+    raise LossError(
+        [
+            Diagnostic(
+                "RUN005",
+                f"the run in {where} cannot be continued: {what} changed",
+                Source("", "<training>"),
+                None,
+                notes=changed,
+                help=(
+                    "put that back as it was to continue the run",
+                    "or keep the change and start a new run, with another `output` folder (or `--overwrite`)",
+                ),
+            )
+        ]
+    )
+
+
+def _part(saved: dict[str, Any], current: dict[str, Any], part: str) -> list[str]:
+    return differences(saved.get(part), current.get(part), part)
+
+
+def _loss(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    if saved.get("fingerprint") == current.get("fingerprint"):
+        # Equal programs and parameters: text that differs only in comments or layout changes no number.
+        return differences(saved.get("attributes"), current.get("attributes"), "loss")
+    lines = differences(saved.get("type"), current.get("type"), "loss.type")
+    lines += differences(saved.get("params", {}), current.get("params", {}), "loss.params")
+    old, new = (str(entry.get("program", "")).splitlines() for entry in (saved, current))
+    for number in range(max(len(old), len(new))):
+        before, after = (text[number].strip() if number < len(text) else "(no line)" for text in (old, new))
+        if before != after:
+            lines.append(f"loss, line {number + 1}: {before!r} -> {after!r}")
+            break
+    return lines or ["loss: its source code is not the same"]

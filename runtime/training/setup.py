@@ -1,0 +1,141 @@
+"""A trainer's parts from a run config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...dsl.config import DataConfig, RunConfig, config_to_dict
+from ..data.base import SplatDataProvider
+from ..loss_fn import SplatLossFn
+from ..renderers.base import make_renderer
+from .config import SplatTrainerConfig
+from .display import Display
+from .trainer import SplatTrainer, pick_device
+
+
+def trainer_config(config: RunConfig) -> SplatTrainerConfig:
+    """The trainer's settings that a run config asks for."""
+    train = config.train
+    return SplatTrainerConfig(
+        max_steps=train.max_steps,
+        batch_size=train.batch_size,
+        sh_degree=train.sh_degree,
+        sh_degree_interval=train.sh_degree_interval,
+        init_opacity=train.init_opacity,
+        init_scale=train.init_scale,
+        seed=train.seed,
+        eval_every=train.eval_every,
+        log_every=train.log_every,
+        checkpoint_every=train.checkpoint_every,
+        keep_checkpoints=train.keep_checkpoints,
+        strategy=train.strategy,
+        max_gaussians=train.max_gaussians,
+        refine_start_iter=train.refine_start,
+        refine_every=train.refine_every,
+        refine_stop_iter=train.refine_stop,
+        lr={name: factor for name, factor in vars(train.lr).items() if factor != 1.0},
+        device=train.device,
+        background=train.background,
+        tensorboard=train.tensorboard,
+        images=train.images,
+    )
+
+
+def build_provider(data: DataConfig, seed: int, device: torch.device, background: str = "black") -> SplatDataProvider:
+    """The data provider of a config.
+
+    Args:
+        data: the config's section.
+        seed: of the order of training views, where it is not the scene's own.
+        background: what renders are composited on; the sky of the synthetic scene has that colour (black for
+            "random"), since splats have no sky and would be blamed for one.
+        device: where items live.
+
+    Raises:
+        LossError: the scene does not exist or cannot be read, or a package for it is missing.
+    """
+    if data.kind == "synthetic":
+        from ..data.synthetic import SyntheticDataProvider
+
+        width = 96 if data.width is None else data.width
+        return SyntheticDataProvider(
+            width=width,
+            height=data.height or (72 if data.width is None else width),
+            views=data.views,
+            test_every=data.test_every,
+            seed=data.seed,
+            masks=data.masks != "none",
+            background=(1.0, 1.0, 1.0) if background == "white" else (0.0, 0.0, 0.0),
+            device=device,
+        )
+    from ..data.colmap import ColmapDataProvider
+
+    return ColmapDataProvider(
+        path=data.path or ".",
+        width=data.width,
+        downscale=data.downscale,
+        test_every=data.test_every,
+        masks=data.masks,
+        normalize=data.normalize,
+        seed=seed,
+        device=device,
+    )
+
+
+def build_loss(config: RunConfig, device: torch.device) -> SplatLossFn[Any]:
+    """The compiled loss of a config.
+
+    Raises:
+        LossError: the program or its parameters are wrong.
+    """
+    from .. import compiled  # loads the compiler, which the other parts do without
+
+    arguments: dict[str, Any] = {
+        "params": dict(config.loss_params),
+        "backend": config.train.backend,
+        "device": device,
+    }
+    if config.loss_path is not None:
+        return compiled.load(config.loss_path, **arguments)
+    return compiled.compile(config.loss_source().text, **arguments)
+
+
+def build_trainer(
+    config: RunConfig,
+    output: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    display: Display | str = "auto",
+    run_info: Mapping[str, Any] | None = None,
+) -> SplatTrainer[Any, Any]:
+    """A trainer for a config.
+
+    Args:
+        config: the run.
+        output: folder for everything that is written.
+        resume: continue the run in that folder.
+        overwrite: replace the run in that folder.
+        display: see `SplatTrainer`.
+        run_info: more entries for ``run.json``.
+
+    Raises:
+        LossError: bad input of any kind.
+    """
+    settings = trainer_config(config)
+    device = pick_device(settings.device)
+    return SplatTrainer(
+        config=settings,
+        loss_fn=build_loss(config, device),
+        data_provider=build_provider(config.data, settings.seed, device, settings.background),
+        renderer=make_renderer(config.renderer.kind, device),
+        output=output,
+        resume=resume,
+        overwrite=overwrite,
+        display=display,
+        run_info={"run_config": config_to_dict(config), **(run_info or {})},
+    )
