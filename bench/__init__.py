@@ -1,0 +1,1 @@
+"""Benchmarks: the only place that performance figures come from."""
