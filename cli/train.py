@@ -46,6 +46,10 @@ def train(config: Path, overrides: tuple[str, ...], output: Path | None, resume:
         return 1
     folder = output or Path(loaded.output)
 
+    # Before torch loads OpenMP: threads that wait for work must not spin. On a machine that does anything else beside
+    # the training they would take the cores from it, and it from them; alone it makes no difference.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from ..runtime.training.display import TrainingDisplay
     from ..runtime.training.setup import build_trainer
 

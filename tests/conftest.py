@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything loads OpenMP: spinning threads would make the suite several times slower on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -109,6 +109,7 @@ EXP = Builtin(
     bad_code="NAM003",
     kernel="pointwise:exp",
     host=exp,
+    domain=("x", REALS),  # real everywhere, but too large for a float beyond 88: guarded in branches not taken
     range=lambda r: Interval(exp(_x(r).lo), exp(_x(r).hi), _x(r).lo_open, _x(r).hi_open),
 )
 

@@ -97,7 +97,8 @@ class Builtin(NamedTuple):
         keeps: the arguments through which "better when larger" passes unchanged.
         similarity: whether the result is better when larger.
         reduces: whether it makes a number of a value per pixel or per gaussian.
-        domain: the argument and the values for which the function is real; outside it the result is NaN.
+        domain: the argument and the values for which the function is real; outside it the result is NaN. Inside a
+            branch of `where`, the argument is replaced by 1 wherever the branch is not taken.
         empty: for reductions over a region, the result when nothing is inside it.
         check: finds mistakes that relate arguments to each other; takes the arguments by name.
     """

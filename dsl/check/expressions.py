@@ -196,7 +196,7 @@ class Checker:
         hint = ""
         function = self.function(node.id, scope)
         if function is not None:
-            hint = f"`{node.id}` is a function: call it, as in `{function.usage}`"
+            hint = f"`{node.id}` is a function; call it: {function.usage}"
         elif node.id in self.term_names():
             hint = "terms are results only: name the value with `let` and use it in both"
         names = [*scope.locals, *self.value_names(), *(n for n in BY_NAME if "." not in n), *REGIONS]

@@ -41,10 +41,12 @@ class Function:
     @property
     def usage(self) -> str:
         """How to call it, for messages."""
-        parts, keyword_only = [], False
+        if self.comparing:
+            forms = [f"{self.name}({operands})" for operands in ("", "r", "a, b", "a, b, r")]
+            further = ", ".join(f"{p.name}=" for p in self.params[3:])
+            return f"{', '.join(forms[:-1])} or {forms[-1]}" + (f", each also with {further}" if further else "")
+        parts = []
         for p in self.params:
-            if p.keyword_only and not keyword_only:
-                keyword_only = True
             shown = f"{p.name}=" if p.keyword_only else p.name
             if p.variadic:
                 one = p.name.removesuffix("s")

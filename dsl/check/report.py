@@ -129,7 +129,7 @@ class Reporter:
             f"`{name}` is {what} and cannot be declared again",
             source,
             span,
-            help=[f"choose another name, such as `{name}_2`" if what != "a builtin" else f"call it `my_{name}`"],
+            help=["choose another name" if what != "a builtin" else f"call it `my_{name}`"],
         )
 
     def unknown_argument(
@@ -165,8 +165,8 @@ class Reporter:
             source,
             span,
             labels=[
-                Label(pixel.span, f"{pixel.type.kind.describe()}: one value per pixel", pixel.source),
-                Label(other.span, f"{other.type.kind.describe()}: one value per gaussian", other.source),
+                Label(pixel.span, f"one value per pixel {pixel.type.kind.dims}", pixel.source),
+                Label(other.span, f"one value per gaussian {other.type.kind.dims}", other.source),
             ],
             help=["reduce each side to a number first, for instance with `mean(...)`"],
         )

@@ -176,16 +176,23 @@ class TrainingDisplay(Display):
                 self._say(f"{label}: {path}")
 
     def _say_table(self, before: Mapping[str, float], after: Mapping[str, float]) -> None:
-        names = [name for name in after if name != "eval/views"]
+        views = int(after.get("eval/views", 0))
+        title = f"{views} held-out view{'s' if views != 1 else ''}"
+        rows = [
+            (_MEASURES.get(name[5:], name[5:]), _number(before.get(name)), _number(after[name]))
+            for name in after
+            if name != "eval/views"
+        ]
         if not self.live:
-            for name in names:
-                self._say(f"held-out {name[5:]}: {_number(before.get(name))} before, {_number(after[name])} after")
+            width = max(len(title), *(len(row[0]) for row in rows))
+            for label, first, last in ((title, "before", "after"), *rows):
+                self._say(f"{label:<{width}}{first:>10}{last:>10}")
             return
-        table = Table(title=f"{after.get('eval/views', 0)} held-out views")
+        table = Table(title=title)
         for heading in ("", "before", "after"):
             table.add_column(heading, justify="left" if not heading else "right")
-        for name in names:
-            table.add_row(name[5:], _number(before.get(name)), _number(after[name]))
+        for row in rows:
+            table.add_row(*row)
         self.console.print(table)
 
     def close(self) -> None:
@@ -196,6 +203,15 @@ class TrainingDisplay(Display):
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+
+
+_MEASURES = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "lpips": "LPIPS",
+    "psnr_masked": "PSNR in mask",
+    "ssim_masked": "SSIM in mask",
+}
 
 
 def _number(value: float | None) -> str:

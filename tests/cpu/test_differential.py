@@ -310,6 +310,7 @@ def test_most_random_programs_are_accepted() -> None:
 
 
 FIXED = [
+    "mean(unmasked - alpha) + mean((not masked) * 2 - depth / (1 + unmasked))",
     "photometric(masked)",
     "0.8*l1(masked) + ramp(step, 10)*reg(state)",
     "term a = mean(where(alpha > 0.5, 1 / depth, 0), masked)\nterm b = scale_reg(state, visible) when after(step, 3)",

@@ -57,7 +57,10 @@ def test_plain_lines_without_control_codes(tmp_path: Path) -> None:
     assert not steps[0].endswith(" left"), "one step that compiles says nothing about the others"
     held_out = [line for line in lines if "held out: PSNR" in line]
     assert [line.split()[1] for line in held_out] == ["0/40", "20/40", "40/40"]
-    assert any(line.startswith("held-out psnr: ") and line.endswith(" after") for line in lines)
+    heading = next(line for line in lines if "held-out view" in line)
+    assert heading.split()[-2:] == ["before", "after"]
+    psnr = next(line for line in lines if line.startswith("PSNR "))
+    assert float(psnr.split()[-1]) != float(psnr.split()[-2]), "two measurements"
     assert f"pictures: {tmp_path / 'images' / 'step_000040'}" in lines
 
 
