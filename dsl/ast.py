@@ -7,7 +7,7 @@ Nodes are immutable by convention. Equality compares structure and ignores spans
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Union
+from typing import ClassVar
 
 from .source import Span
 
@@ -181,9 +181,7 @@ class Conditional(Node):
         self.then, self.condition, self.otherwise, self.span = then, condition, otherwise, span
 
 
-Expr = Union[
-    Number, Constant, String, Name, Paren, Tuple, Call, Field, Unary, Binary, Compare, Conditional
-]  # Union, not |: a forward reference inside `|` would need the classes to exist
+Expr = Number | Constant | String | Name | Paren | Tuple | Call | Field | Unary | Binary | Compare | Conditional
 
 # Kinds, as written in `input` and `extern`
 
@@ -364,7 +362,7 @@ class Bare(Node):
         self.value, self.when, self.span = value, when, span
 
 
-Statement = Union[Docstring, Param, Input, Let, Def, Use, Extern, Memory, Term, Bare]
+Statement = Docstring | Param | Input | Let | Def | Use | Extern | Memory | Term | Bare
 
 
 class Program(Node):

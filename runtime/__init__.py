@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from .data.base import SplatDataItem, SplatDataProvider
     from .data.colmap import ColmapDataProvider
     from .data.synthetic import SyntheticDataProvider
-    from .ssim_package import fused_ssim
     from .loss_fn import SplatLossFn
     from .modules import SplatBaseModule
     from .payload import SplatRenderPayload
     from .renderers.base import SplatRenderer, make_renderer
     from .splat.model import SplatModel
     from .splat.state import SplatTrainingState
+    from .ssim_package import fused_ssim
     from .training.config import SplatTrainerConfig
     from .training.trainer import SplatTrainer
 

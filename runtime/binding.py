@@ -167,7 +167,7 @@ class Binder:
 
     def _in_unit_range(self, name: str, x: Tensor) -> list[Diagnostic]:
         low, high = (float(v) for v in torch.aminmax(x.detach())) if x.numel() else (0.0, 0.0)
-        if -1e-3 <= low and high <= 1 + 1e-3:
+        if low >= -1e-3 and high <= 1 + 1e-3:
             return []
         help_ = "divide it by 255" if high > 2 else "clamp it to 0..1"
         return [self._problem("BND005", name, f"`{name}` must be in 0..1, but goes from {low:g} to {high:g}", help_)]

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 import pytest
-import splatdsl
 import torch
-from splatdsl.dsl.diagnostics import Diagnostic, LossError
 from torch import Tensor
+
+import splatdsl
+from splatdsl.dsl.diagnostics import Diagnostic, LossError
 
 B, H, W, N = 2, 12, 16, 5
 TEXT = (

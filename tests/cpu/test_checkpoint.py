@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime.training.checkpoint import CheckpointStore, check_savable, differences, read, write_atomically
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from splatdsl.cli.main import main
 from splatdsl.runtime.loss_fn import SplatLossFn
 from splatdsl.runtime.payload import SplatRenderPayload

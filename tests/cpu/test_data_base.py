@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime.data.base import SplatDataItem, pixels_of, split
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import Diagnostic, LossError
 from splatdsl.runtime.data.base import pixels_of
 from splatdsl.runtime.data.colmap import ColmapDataProvider

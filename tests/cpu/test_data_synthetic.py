@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime.data.raycast import Box, Cylinder, Sphere, cast, shade
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider

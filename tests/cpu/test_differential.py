@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from splatdsl.compiler.compiled import CompiledProgram, missing_compiler
 from splatdsl.compiler.emit import argument_names, emit
 from splatdsl.compiler.interpret import Interpreter
@@ -19,7 +21,6 @@ from splatdsl.dsl.api import analyse
 from splatdsl.dsl.host import evaluate
 from splatdsl.dsl.source import Source
 from splatdsl.dsl.typed import TypedProgram
-from torch import Tensor
 
 H, W, N = 12, 13, 5
 MAX_STEPS = 40

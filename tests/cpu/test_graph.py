@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import splatdsl
 import torch
+
+import splatdsl
 from splatdsl.compiler.api import STAGES, dump_stage
 from splatdsl.compiler.emit import argument_names, emit
 from splatdsl.compiler.ir import SCALAR, Graph, Node, Origin, Shape, TermOutput

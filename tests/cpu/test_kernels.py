@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import splatdsl
 import torch
+from torch import Tensor
+
+import splatdsl
 from splatdsl.compiler.kernels import photometric, pointwise, reductions, regions
 from splatdsl.dsl.builtins import table
 from splatdsl.dsl.check.functions import prelude
-from torch import Tensor
 
 B, H, W, N = 2, 14, 13, 9
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.dsl.manifest import RENDERERS
 from splatdsl.runtime.renderers import make_renderer

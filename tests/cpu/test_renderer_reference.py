@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from splatdsl.runtime.renderers.reference import ReferenceRenderer
 from torch import Tensor
+
+from splatdsl.runtime.renderers.reference import ReferenceRenderer
 
 ALL_BUFFERS = frozenset({"rendered", "alpha", "depth", "depth.accumulated"})
 NAMES = ("means", "quats", "scales", "opacities", "sh0", "shN")

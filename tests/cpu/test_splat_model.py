@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime.splat.model import PARAMETERS, SplatModel
 from splatdsl.runtime.splat.neighbors import nearest_distances

@@ -6,6 +6,7 @@ import io
 
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime.splat.model import PARAMETERS, SplatModel
 from splatdsl.runtime.splat.state import LEARNING_RATES, SplatTrainingState

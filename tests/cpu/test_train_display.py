@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+
 from splatdsl.compiler import events
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
 from splatdsl.runtime.loss_fn import SplatLossFn

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from splatdsl.dsl.api import analyse
 from splatdsl.dsl.diagnostics import Diagnostic, LossError
 from splatdsl.dsl.source import Source

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime import metrics
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
-from splatdsl.runtime.ssim_package import fused_ssim
 from splatdsl.runtime.renderers.base import make_renderer
 from splatdsl.runtime.splat.state import SplatTrainingState
+from splatdsl.runtime.ssim_package import fused_ssim
 from splatdsl.runtime.training.evaluate import Evaluator
 
 

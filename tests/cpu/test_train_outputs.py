@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
 from splatdsl.runtime.loss_fn import SplatLossFn

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime.compiled import compile
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from splatdsl.dsl.diagnostics import LossError
 from splatdsl.runtime.data.base import SplatDataItem
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from splatdsl.runtime.renderers import make_renderer
 
 WIDTH, HEIGHT = 96, 72

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from splatdsl.dsl.api import analyse, check_text
 from splatdsl.dsl.diagnostics import Diagnostic
 from splatdsl.dsl.source import Source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from splatdsl.dsl.api import analyse, check_text
 from splatdsl.dsl.diagnostics import Diagnostic, Severity
 from splatdsl.dsl.host import environment, evaluate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from splatdsl.dsl.api import analyse, check_text
 from splatdsl.dsl.interval import NONNEGATIVE, POSITIVE, REALS, UNIT, Interval, inf, point
 from splatdsl.dsl.source import Source

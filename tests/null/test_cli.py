@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from splatdsl.cli import main as entry
 from splatdsl.dsl.diagnostics import Diagnostic, LossError
 from splatdsl.dsl.source import Source, Span

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from splatdsl.dsl.codes.config import CODES
 from splatdsl.dsl.config import check_config, config_to_dict, data_fields, load_config, renderer_buffers
 from splatdsl.dsl.config_schema import SECTIONS, Key, RunConfig, all_keys, keys, reference

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from splatdsl.dsl.config import load_config
 from splatdsl.dsl.render import full
 

@@ -10,6 +10,7 @@ import pytest
 from lark import Token, Tree
 from lark.exceptions import UnexpectedToken
 from lark.lark import PostLex
+
 from splatdsl import grammar
 from splatdsl.dsl import lalr
 from splatdsl.dsl.layout import Layout

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import pytest
+
 from splatdsl.dsl.api import analyse
 from splatdsl.dsl.builtins import table
 from splatdsl.dsl.host import environment, evaluate

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+
 from splatdsl.dsl.builtins import table
 from splatdsl.dsl.interval import NONNEGATIVE, POSITIVE, REALS, UNIT, ZERO, Interval, inf, point, show
 

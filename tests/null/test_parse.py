@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from splatdsl.dsl import ast
 from splatdsl.dsl.build import below
 from splatdsl.dsl.diagnostics import Sink

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from splatdsl.dsl.diagnostics import Sink
 from splatdsl.dsl.parse import parse
 from splatdsl.dsl.source import Source

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+
 from splatdsl.dsl.diagnostics import Diagnostic, Sink
 from splatdsl.dsl.parse import MAX_BYTES, MAX_NESTING, MAX_OPERATORS, parse
 from splatdsl.dsl.source import Source

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from splatdsl.dsl.api import check_text
 from splatdsl.dsl.builtins import ALL, table
 from splatdsl.dsl.builtins.spec import Builtin, parse_signature

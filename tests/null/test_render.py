@@ -7,6 +7,7 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from splatdsl.dsl.diagnostics import Diagnostic, Label, Severity
 from splatdsl.dsl.render import as_dict, concise, full, printable, summary, wants_color
 from splatdsl.dsl.source import Source, Span

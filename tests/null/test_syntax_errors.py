@@ -6,6 +6,7 @@ import ast as python
 from pathlib import Path
 
 import pytest
+
 from splatdsl.dsl import syntax_errors, syntax_rows
 from splatdsl.dsl.codes.syntax import CODES
 from splatdsl.dsl.diagnostics import Diagnostic, Sink
