@@ -30,6 +30,10 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         from importlib import import_module
 
+        if _HOMES[name].startswith(".runtime"):
+            from .runtime.extras import require
+
+            require("torch", extra="torch")  # says how to install it; the checker does without
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

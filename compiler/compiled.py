@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,8 +22,6 @@ from .events import CompileEvent, publish
 from .lower import HostSlot, lower
 from .passes import optimise
 from .specialise import Facts, Schedule, weight
-
-BACKENDS = ("inductor", "eager", "aot_eager")
 
 
 class Stats:
@@ -109,6 +108,18 @@ class CompiledProgram:
             graph = optimise(lowered.graph)
             found = self._graphs[facts] = (emit(graph), lowered.slots, tuple(argument_names(graph)[:-1]))
         return found
+
+    def requires(self, step: int, max_steps: int) -> frozenset[str]:
+        """Render buffers and item fields that a step reads, whether the item has a mask or not."""
+        env = self.schedule.environment(step, max_steps)
+        needed = self.schedule.requires(step, max_steps)
+        for has_mask in (True, False):
+            facts = self.schedule.facts(env, has_mask)
+            if facts.terms:
+                # The graph may read an input only for its size.
+                names = self.graph(facts)[2]
+                needed |= {"state" if name.startswith("state.") else name for name in names}
+        return needed
 
     def __call__(self, facts: Facts, tensors: Mapping[str, Tensor], env: Mapping[str, float | bool]) -> Result:
         """Evaluate one step.
@@ -284,8 +295,6 @@ def missing_compiler(device: str) -> str:
         compiler = cpp_builder.get_cpp_compiler()
     except (exc.InvalidCxxCompiler, RuntimeError, OSError):
         return "no C++ compiler was found (install g++, or set CXX)"
-    import shutil
-
     found = shutil.which(str(compiler))
     return "" if found else f"the C++ compiler `{compiler}` was not found (install g++, or set CXX)"
 

@@ -139,7 +139,10 @@ def _materialise(node: Node, builder: Builder) -> int | None:
 
 
 def _pixels_or_gaussians(shape: Shape, builder: Builder, node: Node) -> int:
-    """An input that has the pixels or gaussians of a shape; a loss that needs them has it at hand."""
+    """An input that has the pixels or gaussians of a shape: one that is read anyway, if there is one."""
+    for i, found in enumerate(builder.graph.nodes):
+        if found.op == "input" and found.shape.space == shape.space:
+            return i
     name = "rendered" if shape.space == "pixels" else "state.opacities"
     return builder.add("input", (), name, Shape(shape.space, 3 if shape.space == "pixels" else 1), node.origin)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .check.program import ProgramChecker
 from .diagnostics import Diagnostic, Label, Sink
 from .inputs import BY_NAME
-from .live import Zeros, buffers
+from .live import Zeros
 from .parse import parse_partial
 from .source import Source
 from .suggest import closest
@@ -39,8 +39,8 @@ def analyse(
     tree, lost = parse_partial(source, sink)
     checker = ProgramChecker(tree, source, sink, params or {}, max_steps, lost)
     program = checker.check()
-    if program is not None:
-        _check_supply(program, sink, renderer_buffers, data_fields)
+    # Also when the program has mistakes: its good terms have been typed, and every finding counts.
+    _check_supply(checker.typed, sink, renderer_buffers, data_fields)
     return (None if sink.has_errors else program), sink.sorted()
 
 
@@ -95,6 +95,3 @@ def _check_supply(
                         help=[help_] if buffer == "mask" else ["choose data with images"],
                     )
                 )
-
-
-__all__ = ["analyse", "buffers", "check_text"]

@@ -46,49 +46,53 @@ def load_config(
     Returns:
         The config, or None when a finding is an error; and all findings in order.
     """
-    path = os.fspath(path)
     sink = Sink()
+    config = _read(os.fspath(path), overrides, text, sink)
+    return (None if sink.has_errors else config), sink.sorted()
+
+
+def _read(path: str, overrides: Sequence[str], text: str | None, sink: Sink) -> RunConfig | None:
+    """The config as far as it could be read, findings or not; None when it is no mapping at all."""
     try:
         source = Source(read_text(path, CONFIG_LIMIT) if text is None else text, path)
     except Unreadable as reason:
         sink.add(Diagnostic("CFG008", f"the config `{path}` {reason}", Source("", path), None))
-        return None, sink.items
+        return None
     root = read_tree(source, sink)
     if root is None and not sink.has_errors:
         root = Mapping({}, source, Span(0, 0))
     if root is None:
-        return None, sink.sorted()
+        return None
     if not isinstance(root, Mapping):
         message = f"a run config is a mapping with keys such as `loss` and `data`, not {root.what}"
         sink.add(Diagnostic("CFG006", message, source, first_line(root)))
-        return None, sink.sorted()
+        return None
     for item in overrides:
         override(root, item, sink)
-    reader = Reader(path, source, sink)
-    config = reader.run(root)
-    return (None if sink.has_errors else config), sink.sorted()
+    return Reader(path, source, sink).run(root)
 
 
 def check_config(
     path: str | os.PathLike[str], overrides: Sequence[str] = (), text: str | None = None
 ) -> list[Diagnostic]:
     """All findings of a config, and of its program under that config's parameters, renderer and data."""
-    config, found = load_config(path, overrides, text)
-    if config is None:
-        return found
+    sink = Sink()
+    config = _read(os.fspath(path), overrides, text, sink)
+    if config is None or config.origin is None or not config.origin.program.text:
+        return sink.sorted()
     from .api import check_text  # the checker is not needed to read a config
 
+    # The program's mistakes count even if the config has some of its own; only what it is checked against may then be
+    # unknown.
+    whole = not sink.has_errors
     program = config.loss_source()
-    assert config.origin is not None
-    sink = Sink()
-    sink.extend(found)
     for diagnostic in check_text(
         program.text,
         name=program.name,
         params=dict(config.loss_params),
-        max_steps=config.train.max_steps,
-        renderer_buffers=renderer_buffers(config),
-        data_fields=data_fields(config),
+        max_steps=config.train.max_steps if whole else None,
+        renderer_buffers=renderer_buffers(config) if whole else None,
+        data_fields=data_fields(config) if whole else None,
     ):
         sink.add(config.origin.place(diagnostic))
     return sink.sorted()

@@ -84,7 +84,6 @@ def call_host(e: Expr, args: list[Value]) -> Value:
     """The result of a builtin on host values."""
     record = e.builtin
     assert record.host is not None
-    positional: list[Value] = []
     keywords: dict[str, Value] = {}
     variadic = next((p.name for p in record.parsed.params if p.variadic), None)
     many = [a for a, n in zip(args, e.names) if n == variadic]
@@ -95,4 +94,4 @@ def call_host(e: Expr, args: list[Value]) -> Value:
         return record.host(*many)
     if variadic is not None:
         keywords[variadic] = many
-    return record.host(*positional, **keywords)
+    return record.host(**keywords)

@@ -117,7 +117,6 @@ class Type:
     Attributes:
         similarity: places where a measure that is better when larger enters with a positive sign; minimising such a
             value is almost always a missing ``1 -``. ``dissimilarity``: the same with a negative sign.
-        reduced: whether a reduction was applied (a scalar made from pixels or gaussians).
     """
 
     __slots__ = ("dissimilarity", "kind", "range", "similarity", "stage")

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dsl.builtins.photometric import WINDOW
-from ..dsl.diagnostics import Diagnostic, Label, LossError
+from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.inputs import BY_NAME
 from ..dsl.typed import Expr, TypedProgram
 
@@ -24,15 +23,14 @@ STATE_SHAPES = {"means": 3, "scales": 3, "quats": 4, "opacities": 1, "sh0": 3, "
 
 
 class Binder:
-    """Binds the tensors of calls of one program."""
+    """Binds the tensors of calls of one program; with a device, only tensors on it."""
 
-    def __init__(self, program: TypedProgram) -> None:
+    def __init__(self, program: TypedProgram, device: torch.device | None = None) -> None:
         self.program = program
+        self.device = device
         self._checked: set[tuple[Any, ...]] = set()
-        self._windowed = any(
-            e.op == "call" and e.builtin.kernel.startswith("photometric:ssim")
-            for t in program.terms
-            for e in t.value.walk()
+        self._window = max(
+            (e.builtin.window for t in program.terms for e in t.value.walk() if e.op == "call"), default=1
         )
 
     def bind(self, names: frozenset[str] | tuple[str, ...], given: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -139,14 +137,18 @@ class Binder:
         if len(set(devices.values())) > 1:
             shown = ", ".join(f"`{n}` on {d}" for n, d in devices.items())
             findings.append(self._problem("BND004", next(iter(devices)), f"inputs are on different devices: {shown}"))
+        elif self.device is not None and devices and not _is_on(next(iter(devices.values())), self.device):
+            found = next(iter(devices.values()))
+            message = f"this loss was made for the device {self.device}, but its inputs are on {found}"
+            findings.append(self._problem("BND004", next(iter(devices)), message, "leave out `device=` to follow them"))
         images = {n: t for n, t in tensors.items() if t.dim() == 4}
         findings += self._agree(images, "the image size", lambda t: tuple(t.shape[:3]))
         rows = {n: t for n, t in tensors.items() if t.dim() == 2}
         findings += self._agree(rows, "the number of gaussians", lambda t: (t.shape[0],))
         for name, image in images.items():
-            if self._windowed and min(image.shape[1:3]) < WINDOW:
+            if min(image.shape[1:3]) < self._window:
                 size = f"{image.shape[2]}x{image.shape[1]}"
-                message = f"`{name}` is {size} pixels, but SSIM needs at least {WINDOW}x{WINDOW}"
+                message = f"`{name}` is {size} pixels, but SSIM needs at least {self._window}x{self._window}"
                 findings.append(self._problem("BND006", name, message, "train on larger images, or drop the SSIM term"))
                 break
         for name in ("target", "mask"):
@@ -195,10 +197,9 @@ class Binder:
     ) -> Diagnostic:
         place = self._place(name)
         source, span = (place.source, place.span) if place else (self.program.source, None)
-        labels: list[Label] = []
-        if source.name == "prelude.loss":
+        if source is not self.program.source:  # inside the prelude, where the user has nothing to change
             source, span = self.program.source, None
-        return Diagnostic(code, message, source, span, labels=labels, notes=notes or [], help=[help] if help else [])
+        return Diagnostic(code, message, source, span, notes=notes or [], help=[help] if help else [])
 
     def _place(self, name: str) -> Expr | None:
         """Where the program reads an input, for the caret."""
@@ -216,6 +217,10 @@ class Binder:
             if best is not None:
                 return Expr("const", (), best.type, term.span, self.program.source)
         return None
+
+
+def _is_on(found: torch.device, wanted: torch.device) -> bool:
+    return found.type == wanted.type and wanted.index in (None, found.index)
 
 
 def _read(render: Any, field: str) -> Any:

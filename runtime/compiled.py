@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..compiler.compiled import CompiledProgram, Stats, missing_compiler
+from ..compiler.compiled import CompiledProgram, Stats
 from ..compiler.specialise import split_weight, weight
 from ..dsl.api import analyse
 from ..dsl.check.params import set_param
@@ -21,6 +21,7 @@ from ..dsl.diagnostics import Diagnostic, LossError, Sink
 from ..dsl.interval import show
 from ..dsl.live import Zeros, buffers
 from ..dsl.source import Source, Span
+from ..dsl.suggest import did_you_mean
 from ..dsl.typed import TypedProgram
 from .binding import Binder
 from .loss_fn import SplatLossFn
@@ -78,7 +79,7 @@ class CompiledLossFn(SplatLossFn[Any]):
         self.terms: dict[str, Tensor] = {}
         self.empty_regions: Tensor = torch.zeros((), dtype=torch.int32)
         self._compiled = CompiledProgram(program, backend)
-        self._binder = Binder(program)
+        self._binder = Binder(program, self.device)
 
     def __repr__(self) -> str:
         return f"CompiledLossFn({self.program.source.name!r}, terms={[t.name for t in self.program.terms]})"
@@ -104,6 +105,7 @@ class CompiledLossFn(SplatLossFn[Any]):
         render: Any = None,
         step: int = 0,
         max_steps: int = 30_000,
+        item: Any = None,
         **buffers: Tensor,
     ) -> Tensor:
         """The loss of one step.
@@ -116,6 +118,7 @@ class CompiledLossFn(SplatLossFn[Any]):
             render: the renderer's payload or a mapping; alpha, depth and radii are found there.
             step: counted from 0.
             max_steps: length of the run.
+            item: a training item or a mapping, where target and mask are looked up if they are not passed themselves.
             **buffers: single buffers instead of ``render``: alpha, depth `[B, H, W, 1]`, visible `[N]`, radii.
 
         Returns:
@@ -128,6 +131,9 @@ class CompiledLossFn(SplatLossFn[Any]):
         unknown = [name for name in buffers if name not in ("alpha", "depth", "visible", "radii")]
         if unknown:
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {unknown[0]!r}")
+        if item is not None:
+            target = target if target is not None else _field(item, ("target", "image"))
+            mask = mask if mask is not None else _field(item, ("mask",))
         env = self._compiled.schedule.environment(step, max_steps)
         facts = self._compiled.schedule.facts(env, mask is not None)
         if not facts.terms:
@@ -168,6 +174,7 @@ class CompiledLossFn(SplatLossFn[Any]):
 
     def weights(self, step: int, max_steps: int = 30_000) -> dict[str, float]:
         """The weight of every term at a step; 0 where the term does not exist."""
+        _check_step(step, max_steps)
         env = self._compiled.schedule.environment(step, max_steps)
         active = {t.name for t in self._compiled.schedule.active(env)}
         zeros = Zeros(dict(self.params))
@@ -178,7 +185,8 @@ class CompiledLossFn(SplatLossFn[Any]):
 
     def requires(self, step: int, max_steps: int = 30_000) -> frozenset[str]:
         """Render buffers and item fields that the loss reads at a step, such as "depth" and "mask"."""
-        return self._compiled.schedule.requires(step, max_steps)
+        _check_step(step, max_steps)
+        return self._compiled.requires(step, max_steps)
 
     @property
     def needs_mask(self) -> bool:
@@ -237,6 +245,7 @@ def load(
     params: Mapping[str, Any] | None = None,
     backend: str = "inductor",
     device: str | torch.device | None = None,
+    register: Mapping[str, Callable[..., Any]] | None = None,
 ) -> CompiledLossFn:
     """A loss from a `.loss` file.
 
@@ -244,12 +253,13 @@ def load(
         path: the file.
         params: values for its parameters, in place of the defaults.
         backend: "inductor", "eager" (no compilation), or any backend of `torch.compile`.
-        device: where it will run, if known; it follows its inputs in any case.
+        device: where it will run. Given, inputs on another device are refused; None follows the inputs.
+        register: Python functions for the program's `extern` declarations, which this version does not have yet.
 
     Raises:
         LossError: the file cannot be read, or has an error; the text is what the linter prints.
     """
-    return _make(read_source(str(path)), params, backend, device)
+    return _make(read_source(str(path)), params, backend, device, register)
 
 
 def compile(
@@ -257,22 +267,50 @@ def compile(
     params: Mapping[str, Any] | None = None,
     backend: str = "inductor",
     device: str | torch.device | None = None,
+    register: Mapping[str, Callable[..., Any]] | None = None,
     name: str = "<loss>",
 ) -> CompiledLossFn:
     """A loss from text; see `load`. ``name`` is what messages call it."""
-    return _make(Source(text, name), params, backend, device)
+    return _make(Source(text, name), params, backend, device, register)
+
+
+def _field(item: Any, names: tuple[str, ...]) -> Any:
+    """The first of several fields that an item has, by key or by attribute."""
+    for name in names:
+        value = item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
+        if value is not None:
+            return value
+    return None
 
 
 def _make(
-    source: Source, params: Mapping[str, Any] | None, backend: str, device: str | torch.device | None
+    source: Source,
+    params: Mapping[str, Any] | None,
+    backend: str,
+    device: str | torch.device | None,
+    register: Mapping[str, Callable[..., Any]] | None,
 ) -> CompiledLossFn:
-    known = ("eager", *torch._dynamo.list_backends(exclude_tags=()))
-    if backend not in known:
-        raise ValueError(f"unknown backend {backend!r}; the backends here are {', '.join(known)}")
+    known = ["eager", *torch._dynamo.list_backends()]
+    if backend not in ("eager", *torch._dynamo.list_backends(exclude_tags=())):
+        near = did_you_mean(backend, known) or f"the backends here are {', '.join(known)}"
+        raise LossError([_argument("backend", backend, f"there is no backend `{backend}`", near)])
+    if register:
+        message = "`extern` functions are not part of this version of the language"
+        raise LossError([_argument("register", sorted(register), message, "leave out `register`", "SYN050")])
+    try:
+        place = None if device is None else torch.device(device)
+    except RuntimeError:
+        help_ = 'devices are called "cpu", "cuda", "cuda:1"'
+        raise LossError([_argument("device", device, f"there is no device `{device}`", help_)]) from None
     program, diagnostics = analyse(source, params)
     if program is None:
         raise LossError(diagnostics)
-    return CompiledLossFn(program, backend, device)
+    return CompiledLossFn(program, backend, place)
+
+
+def _argument(name: str, value: object, message: str, help: str, code: str = "BND009") -> Diagnostic:
+    source = Source(f"{name}={value!r}", "<call>")
+    return Diagnostic(code, message, source, Span(0, len(source.text)), help=[help])
 
 
 def _zero(like: Tensor | None) -> Tensor:
@@ -287,8 +325,3 @@ def _check_step(step: int, max_steps: int) -> None:
             message = f"`{name}` must be a whole number of at least {least}, but is {value!r}"
             help_ = ["steps count from 0; trainers that count from 1 pass step - 1"] if name == "step" else []
             raise LossError([Diagnostic("BND007", message, source, Span(0, len(source.text)), help=help_)])
-
-
-def compiler_missing(device: str = "cpu") -> str:
-    """What compilation would need here, in words; "" when nothing is missing."""
-    return missing_compiler(device)

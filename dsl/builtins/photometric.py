@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .spec import Builtin
 
+WINDOW = 11
+"""Side of the SSIM window in pixels."""
+
 _WINDOW = (
     "Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, "
     "IEEE TIP 2004, eq. 13, with an 11-pixel gaussian window of sigma 1.5, C1 = 0.01^2, C2 = 0.03^2"
@@ -20,6 +23,8 @@ SSIM = Builtin(
     bad="term structure = 0.2 * ssim(masked)",
     bad_code="SSM001",
     kernel="photometric:ssim",
+    instead="write `1 - {call}`, or `ssim_loss{arguments}`",
+    window=WINDOW,
     source=_WINDOW,
     similarity=True,
     reduces=True,
@@ -34,6 +39,8 @@ SSIM_MAP = Builtin(
     bad="term structure = 1 - ssim_map(rendered, target)",
     bad_code="TYP002",
     kernel="photometric:ssim_map",
+    instead="write `1 - {call}`",
+    window=WINDOW,
     source=_WINDOW,
     similarity=True,
 )
@@ -47,6 +54,7 @@ PSNR = Builtin(
     bad="term quality = psnr(masked)",
     bad_code="SSM001",
     kernel="photometric:psnr",
+    instead="write `-{call}` with a small weight",
     source="ITU-T J.340, PSNR with a peak value of 1",
     similarity=True,
     reduces=True,
@@ -54,6 +62,3 @@ PSNR = Builtin(
 )
 
 BUILTINS: tuple[Builtin, ...] = (SSIM, SSIM_MAP, PSNR)
-
-WINDOW = 11
-"""Side of the SSIM window in pixels: images must be at least this large."""

@@ -98,6 +98,7 @@ SQRT = Builtin(
     host=sqrt,
     range=_sqrt_range,
     domain=("x", NONNEGATIVE),
+    increasing=("x",),
 )
 
 EXP = Builtin(
@@ -111,6 +112,7 @@ EXP = Builtin(
     host=exp,
     domain=("x", REALS),  # real everywhere, but too large for a float beyond 88: guarded in branches not taken
     range=lambda r: Interval(exp(_x(r).lo), exp(_x(r).hi), _x(r).lo_open, _x(r).hi_open),
+    increasing=("x",),
 )
 
 LOG = Builtin(
@@ -124,6 +126,7 @@ LOG = Builtin(
     host=log,
     range=_log_range,
     domain=("x", POSITIVE),
+    increasing=("x",),
 )
 
 SIGMOID = Builtin(
@@ -136,6 +139,7 @@ SIGMOID = Builtin(
     kernel="pointwise:sigmoid",
     host=sigmoid,
     range=lambda r: Interval(sigmoid(_x(r).lo), sigmoid(_x(r).hi), _x(r).lo_open, _x(r).hi_open),
+    increasing=("x",),
 )
 
 RELU = Builtin(
@@ -148,6 +152,7 @@ RELU = Builtin(
     kernel="pointwise:relu",
     host=lambda x: max(x, 0.0),
     range=lambda r: _x(r).clip(0.0, inf),
+    increasing=("x",),
 )
 
 CLAMP = Builtin(
@@ -160,6 +165,7 @@ CLAMP = Builtin(
     kernel="pointwise:clamp",
     host=lambda x, lo, hi: min(max(x, lo), hi),
     range=_clamp,
+    increasing=("x", "lo", "hi"),
 )
 
 WHERE = Builtin(
@@ -198,6 +204,7 @@ MIN = Builtin(
     kernel="pointwise:minimum",
     host=min,
     range=_least,
+    increasing=("x",),
 )
 
 MAX = Builtin(
@@ -210,6 +217,7 @@ MAX = Builtin(
     kernel="pointwise:maximum",
     host=max,
     range=_greatest,
+    increasing=("x",),
 )
 
 BUILTINS: tuple[Builtin, ...] = (ABS, SQ, SQRT, EXP, LOG, SIGMOID, RELU, CLAMP, WHERE, DETACH, MIN, MAX)

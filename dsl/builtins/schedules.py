@@ -110,7 +110,34 @@ def _check_ramp(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
     if hi.hi < lo.lo:
         help_ = "write the earlier step first; for a falling weight use `linear(step, 1, 0, over=, start=)`"
         return Problem("SCH003", "this ramp ends before it begins", at, help_)
+    return _check_step(args)
+
+
+def _constant(e: Expr) -> bool:
+    return e.type.stage == CONSTANT and e.type.range.is_point
+
+
+def _check_moves(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
+    v0, v1 = args["v0"][0], args["v1"][0]
+    if _constant(v0) and _constant(v1) and v0.type.range == v1.type.range:
+        message = "this schedule never moves: it begins and ends at the same value"
+        return Problem("SCH004", message, v1, "change one of the two values, or write the number alone", fatal=False)
+    return _check_step(args)
+
+
+def _check_step(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
+    x = args["x"][0]
+    if x.type.stage == CONSTANT:
+        message = "this schedule never moves: it is a function of a constant"
+        return Problem("SCH004", message, x, "make it a function of `step`", fatal=False)
     return None
+
+
+def _check_rate(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
+    rate = args["rate"][0]
+    if _constant(rate) and rate.type.range == ZERO:
+        return Problem("SCH004", "this schedule never moves: its rate is 0", rate, "give it a rate", fatal=False)
+    return _check_step(args)
 
 
 def _check_points(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
@@ -121,6 +148,10 @@ def _check_points(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
             message = "the points of `piecewise` must be in order, each later than the one before"
             return Problem("SCH003", message, p, "sort the points by their first number")
         before = at
+    values = {p.args[1].type.range for p in args["points"]}
+    if len(values) == 1 and all(_constant(p.args[1]) for p in args["points"]):
+        message = "this schedule never moves: all its points have the same value"
+        return Problem("SCH004", message, args["points"][-1], "change a value, or write the number alone", fatal=False)
     return None
 
 
@@ -189,6 +220,7 @@ LINEAR = Builtin(
     bad_code="TYP006",
     host=linear,
     range=_between_values,
+    check=_check_moves,
 )
 
 LOGLINEAR = Builtin(
@@ -201,6 +233,7 @@ LOGLINEAR = Builtin(
     host=loglinear,
     range=_between_values,
     source="Kerbl et al., 3D Gaussian Splatting, released code: the decay of the depth weight",
+    check=_check_moves,
 )
 
 COSINE = Builtin(
@@ -213,6 +246,7 @@ COSINE = Builtin(
     host=cosine,
     range=_between_values,
     source="Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5",
+    check=_check_moves,
 )
 
 EXPDECAY = Builtin(
@@ -224,6 +258,7 @@ EXPDECAY = Builtin(
     bad_code="TYP006",
     host=lambda x, rate: exp(-rate * x),
     range=_expdecay_range,
+    check=_check_rate,
 )
 
 PIECEWISE = Builtin(

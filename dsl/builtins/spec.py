@@ -99,6 +99,9 @@ class Builtin(NamedTuple):
         reduces: whether it makes a number of a value per pixel or per gaussian.
         domain: the argument and the values for which the function is real; outside it the result is NaN. Inside a
             branch of `where`, the argument is replaced by 1 wherever the branch is not taken.
+        instead: what to write where a similarity is minimised, with ``{call}`` and ``{arguments}`` of the call.
+        increasing: arguments with which the result rises, so that "better when larger" passes.
+        window: least side in pixels of the images that it works on.
         empty: for reductions over a region, the result when nothing is inside it.
         check: finds mistakes that relate arguments to each other; takes the arguments by name.
     """
@@ -117,6 +120,9 @@ class Builtin(NamedTuple):
     similarity: bool = False
     reduces: bool = False
     domain: tuple[str, Interval] | None = None
+    instead: str = ""
+    increasing: tuple[str, ...] = ()
+    window: int = 1
     empty: float = 0.0
     check: Callable[[Mapping[str, Sequence[Expr]]], Problem | None] | None = None
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import ast
 from ..builtins.spec import Builtin
+from ..diagnostics import Severity
 from ..interval import Interval
 from ..source import Source, Span
 from ..typed import Expr
@@ -229,7 +230,7 @@ def _primitive(
     stage = max((a.type.stage for a in args), default=CONSTANT)
     ranges = _ranges(names, args)
     range_ = record.range(ranges) if record.range else record.parsed.range
-    positive, negative = _signs(record, by_name, node.span, source)
+    positive, negative = _signs(record, names, args, node.span, source)
     checker.count(node.span, source)
     t = Type(stage, kind, range_, positive, negative)
     return Expr("call", tuple(args), t, node.span, source, record, tuple(names))
@@ -243,10 +244,11 @@ def _ranges(names: list[str], args: list[Expr]) -> dict[str, Interval | None]:
     return ranges
 
 
-def _signs(record: Builtin, by_name: dict[str, Expr], span: Span, source: Source) -> Signs:
+def _signs(record: Builtin, names: list[str], args: list[Expr], span: Span, source: Source) -> Signs:
     if record.similarity:
         return (Origin(source, span),), ()
-    return union_signs(*(by_name[name] for name in record.keeps))
+    through = {*record.keeps, *record.increasing}
+    return union_signs(*(arg for name, arg in zip(names, args) if name in through))
 
 
 def _related(checker: Checker, record: Builtin, names: list[str], args: list[Expr]) -> bool:
@@ -259,7 +261,14 @@ def _related(checker: Checker, record: Builtin, names: list[str], args: list[Exp
     problem = record.check(grouped)
     if problem is None:
         return True
-    checker.report.emit(problem.code, problem.message, problem.at.source, problem.at.span, help=[problem.help])
+    checker.report.emit(
+        problem.code,
+        problem.message,
+        problem.at.source,
+        problem.at.span,
+        help=[problem.help],
+        severity=Severity.ERROR if problem.fatal else Severity.WARNING,
+    )
     return not problem.fatal
 
 

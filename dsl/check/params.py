@@ -66,7 +66,15 @@ def declare(checker: Checker, s: ast.Param, source: Source) -> ParamInfo | None:
             else (),
         )
         return None
+    if unit == "steps" and not _whole(float(value)):
+        message = f"the default of `{name}` is {show(float(value))}, but steps are whole numbers"
+        report.emit("RNG001", message, source, s.default.span, help=["round it, or leave out `: steps`"])
+        return None
     return ParamInfo(name, unit, value, value, range_, s.name.span, source)
+
+
+def _whole(value: float) -> bool:
+    return math.isinf(value) or value.is_integer()
 
 
 def _constant(checker: Checker, node: ast.Expr, source: Source, what: str) -> Expr | None:
@@ -139,6 +147,9 @@ def set_param(params: Mapping[str, ParamInfo], name: str, value: object, report:
         number = float(value)
     except OverflowError:
         report.emit("RNG002", f"the number given for `{name}` is too large for a float", source, whole)
+        return False
+    if info.unit == "steps" and not math.isnan(number) and not _whole(number):
+        report.emit("RNG002", f"`{name}` counts steps and must be a whole number, not {show(number)}", source, whole)
         return False
     if number not in info.range:
         report.emit(

@@ -40,6 +40,7 @@ class ProgramChecker(Checker):
         super().__init__(Reporter(sink, prelude()[0]), max_steps)
         self.program, self.source, self.sink = program, source, sink
         self.overrides = params
+        self.typed = TypedProgram(source, "", {}, ())
         self.lets: dict[str, ast.Let] = {}
         self.params: dict[str, ParamInfo] = {}
         self.pending: dict[str, ast.Param] = {}
@@ -143,9 +144,8 @@ class ProgramChecker(Checker):
             message = "the definitions of this program call each other too deeply"
             help_ = ["definitions are expanded at each call: let fewer of them call one another in a chain"]
             self.report.emit("TYP008", message, self.source, self.program.span, help=help_)
-        if self.sink.has_errors:
-            return None
-        return TypedProgram(self.source, docstring, self.params, tuple(terms))
+        self.typed = TypedProgram(self.source, docstring, self.params, tuple(terms))
+        return None if self.sink.has_errors else self.typed
 
     def _declare(self) -> None:
         first: dict[str, Span] = {}
@@ -288,13 +288,13 @@ class ProgramChecker(Checker):
         """A term that gets smaller as two images get less alike."""
         text = " ".join(origin.source.slice(origin.span).split())
         called = text.split("(")[0].strip()
-        if primitive(called) is None:  # a loss of the prelude, which is 1 - ssim inside
+        record = primitive(called)
+        if record is None or record.builtin is None:  # a loss of the prelude, which is 1 - ssim inside
             message = f"term `{name}` maximises a loss: `{called}` is better when smaller, and it enters with a minus"
             help_ = f"remove the minus before `{text}`, or measure likeness with `ssim`"
         else:
             message = f"term `{name}` minimises a similarity: `{called}` is better when larger"
-            help_ = f"write `-{text}` with a small weight" if called == "psnr" else f"write `1 - {text}`"
-            help_ += f", or `ssim_loss{text[4:]}`" if called == "ssim" else ""
+            help_ = record.builtin.instead.format(call=text, arguments=text[len(called) :])
         whole = origin.source is value.source and origin.span == value.span
         labels = () if whole else (Label(s.span, "training makes this term small", self.source),)
         self.report.emit("SSM001", message, origin.source, origin.span, labels=labels, help=[help_])

@@ -33,4 +33,10 @@ CODES: tuple[Code, ...] = (
         "A weight or schedule gives inf or NaN at this step.",
         "The loss would be NaN from here on.",
     ),
+    Code(
+        "BND009",
+        "bad-argument",
+        "An argument of `load` or `compile` names a backend or a device that does not exist.",
+        "It would only fail at the first step.",
+    ),
 )

@@ -59,4 +59,12 @@ CODES: tuple[Code, ...] = (
         bad="term size = ramp(step, 900, 500) * reg(state)",
         good="term size = ramp(step, 500, 900) * reg(state)",
     ),
+    Code(
+        "SCH004",
+        "schedule-never-moves",
+        "A schedule is written out but gives the same number at every step.",
+        "The weight that was meant to change would not.",
+        bad="term size = linear(step, 0.1, 0.1, over=1000) * reg(state)",
+        good="term size = linear(step, 0.1, 0.01, over=1000) * reg(state)",
+    ),
 )

@@ -93,3 +93,19 @@ def test_a_loss_that_is_maximised_is_shown_at_its_call() -> None:
     assert found.source.name == "<loss>"
     assert found.column == 14
     assert "maximises a loss" in found.message
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        "max(ssim(), 0)",
+        "relu(ssim())",
+        "clamp(ssim(), 0, 1)",
+        "mean(max(ssim_map(), 0))",
+        "sqrt(ssim() + 2)",
+        "exp(ssim())",
+    ],
+)
+def test_a_rising_function_does_not_hide_a_similarity(escape: str) -> None:
+    assert [d.code for d in check_text(f"term t = {escape}")] == ["SSM001"]
+    assert check_text(f"term t = -{escape}") == []
