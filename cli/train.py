@@ -50,6 +50,9 @@ def train(config: Path, overrides: tuple[str, ...], output: Path | None, resume:
     # the training they would take the cores from it, and it from them; alone it makes no difference.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+    from ..runtime.extras import require
+
+    require("torch")
     from ..runtime.training.display import TrainingDisplay
     from ..runtime.training.setup import build_trainer
 

@@ -1,11 +1,15 @@
 """`fused_ssim`, callable as the package of that name: losses that import it run here with another import line.
 
-With the package installed, CUDA tensors go to its kernel. Everywhere else the same numbers come from torch:
-Wang et al. 2004, Gaussian window of 11 with sigma 1.5, zero padding, C1 = 0.01^2 and C2 = 0.03^2.
+With `fused_ssim`, or with `fussim` from PyPI, which has the same function, installed, float32 tensors on CUDA go to
+its kernel. Everywhere else the same numbers come from torch: Wang et al. 2004, Gaussian window of 11 with sigma 1.5,
+zero padding, C1 = 0.01^2 and C2 = 0.03^2.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
@@ -37,10 +41,12 @@ def fused_ssim(img1: Tensor, img2: Tensor, padding: str = "same", train: bool = 
             the border.
     """
     _check(img1, img2, padding)
-    kernel = _package() if img1.is_cuda else None
-    if kernel is not None:
-        return cast(Tensor, kernel(img1.contiguous(), img2.contiguous(), padding=padding, train=train))
     with torch.set_grad_enabled(train and torch.is_grad_enabled()):
+        if img1.is_cuda and img1.dtype == img2.dtype == torch.float32:  # the kernels know no other
+            for kernel in _kernels():
+                # Within autocast fussim would compute in half precision.
+                with torch.autocast("cuda", enabled=False), contextlib.suppress(_Unusable):
+                    return kernel(img1.contiguous(), img2.contiguous(), padding, train)
         similarity = _similarity(img1, img2.detach())
         if padding == "valid":
             border = WINDOW // 2
@@ -64,13 +70,37 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
     return similar / ((mean_a.square() + mean_b.square() + C1) * (variances + C2))
 
 
+class _Unusable(Exception):
+    """A package is installed, but not for this torch or CUDA."""
+
+
+class _Kernel:
+    """The function of one of the packages; one that cannot load its CUDA part is not tried again."""
+
+    def __init__(self, package: str, function: Callable[..., Any]) -> None:
+        self._package, self._function = package, function
+        self._broken = False
+
+    def __call__(self, img1: Tensor, img2: Tensor, padding: str, train: bool) -> Tensor:
+        if self._broken:
+            raise _Unusable
+        try:
+            return cast(Tensor, self._function(img1, img2, padding=padding, train=train))
+        except ImportError as error:  # fussim looks for its CUDA part in the first call
+            self._broken = True
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            warnings.warn(f"`{self._package}` is not used: {reason}", stacklevel=3)
+            raise _Unusable from error
+
+
 @cache
-def _package() -> Callable[..., Any] | None:
-    try:
-        from fused_ssim import fused_ssim as kernel
-    except ImportError:
-        return None
-    return cast("Callable[..., Any]", kernel)
+def _kernels() -> tuple[_Kernel, ...]:
+    """What is installed, the original first."""
+    found = []
+    for package in ("fused_ssim", "fussim"):
+        with contextlib.suppress(ImportError, AttributeError):
+            found.append(_Kernel(package, importlib.import_module(package).fused_ssim))
+    return tuple(found)
 
 
 def _check(img1: Tensor, img2: Tensor, padding: str) -> None:

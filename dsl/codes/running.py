@@ -15,7 +15,7 @@ CODES: tuple[Code, ...] = (
     Code(
         id="RUN002",
         slug="non-finite-gradient",
-        what="The loss is finite, but its gradient is not; the message names the step and the parameters.",
+        what="The loss is finite, but its gradient is not; the message names the step and the term, or the parameters.",
         why="The optimiser would write NaN into those parameters and keep it in its running averages. Typical causes "
         "are the square root or the logarithm of a value that reaches 0, and a division by it.",
     ),

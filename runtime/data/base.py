@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 _ALIASES = {"name": "image_name", "target": "image"}
 
-# Item fields that a loss program can ask for, by the attribute that holds them.
-ITEM_FIELDS = {"target": "image", "mask": "mask", "depth_map": "depth_map", "points": "points"}
-
 
 @dataclass(frozen=True)
 class SplatDataItem:
@@ -241,6 +238,12 @@ class ViewListProvider(SplatDataProvider):
         """`[V, 4, 4]` float64 on the CPU, the poses of all views."""
         self.load_data()
         return torch.from_numpy(self._poses.copy())
+
+    def train_views_without(self, field: str) -> list[str]:
+        """Names of the training views that lack an item field; looks at every one of them."""
+        self.load_data()
+        items = (self._item(index) for index in self._train)
+        return [item.image_name for item in items if field not in item]
 
     def get_train_data_size(self) -> int:
         """See `SplatDataProvider.get_train_data_size`."""

@@ -158,6 +158,22 @@ class SplatTrainerConfig:
             described["strategy"] = describe_object(self.strategy)
         return described
 
+    def resolved(self, output: str, device: str) -> dict[str, Any]:
+        """`describe` with nothing left to be looked up: what the run uses where a setting leaves it open.
+
+        Args:
+            output: the folder that is written to.
+            device: the device that is trained on.
+        """
+        made = {**self.describe(), "output": output, "device": device, "images": self.image_count}
+        made["lr"] = {name: float(self.lr.get(name, 1.0)) for name in LEARNING_RATES}
+        if self.strategy == "none":
+            unused = ("refine_start_iter", "refine_stop_iter", "refine_every", "reset_every", "max_gaussians")
+            return {name: value for name, value in made.items() if name not in unused}
+        if isinstance(self.strategy, str):  # an object has its own
+            made.update(scaled_refinement(self))
+        return made
+
 
 def describe_object(value: Any) -> Any:
     """A plain description of a settings object: its class and those public attributes that are plain values."""

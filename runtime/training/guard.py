@@ -11,6 +11,7 @@ from torch.nn import ParameterDict
 
 from ...dsl.diagnostics import Diagnostic, LossError
 from ...dsl.source import Source, Span
+from .blame import Culprit, culprits
 
 Parameters = Mapping[str, Tensor] | ParameterDict
 
@@ -60,20 +61,24 @@ def _finite(value: float) -> bool:
     return value - value == 0
 
 
-def raise_non_finite(loss: Tensor, params: Parameters, loss_fn: Any, step: int, image: str, recovery: str) -> None:
+def raise_non_finite(
+    loss: Tensor, params: Parameters, loss_fn: Any, arguments: Mapping[str, Any], image: str, recovery: str
+) -> None:
     """Raise the finding that fits; returns only if everything is finite after all.
 
     Args:
         loss: the scalar loss.
         params: raw gaussian parameters with their gradients.
-        loss_fn: its ``terms`` and ``program``, if it has them, make the message precise.
-        step: counted from 0.
+        loss_fn: its ``terms`` and ``program``, if it has them, make the message precise. The terms of a compiled loss
+            are computed once more, each alone, if the loss is finite and its gradient is not.
+        arguments: what ``compute_loss`` was given; ``step`` counts from 0.
         image: name of the training image.
         recovery: what there is to go back to.
 
     Raises:
         LossError: RUN001 or RUN002.
     """
+    step = arguments["step"]
     values = term_values(loss_fn)
     shown = tuple(f"term {name} = {value:g}" for name, value in values.items())
     if not bool(torch.isfinite(loss.detach()).all()):
@@ -86,17 +91,34 @@ def raise_non_finite(loss: Tensor, params: Parameters, loss_fn: Any, step: int, 
         else:
             message = f"the loss is {float(loss.detach()):g} at step {step}"
         help_text = "look for a division by, or a logarithm or root of, a value that can reach 0"
-        code, notes = "RUN001", (f"image {image}", *shown, recovery)
-    else:
-        gradients = bad_gradients(params)
-        if not gradients:
-            return
-        source, span = _place(loss_fn, [])
-        groups = ", ".join(f"`{name}` ({count} gaussians)" for name, count in gradients.items())
-        message = f"the gradient of {groups} is not finite at step {step}, although the loss is"
-        help_text = (
-            "the slope of a root, norm or logarithm is infinite at 0: keep its argument away from 0, or guard it with "
-            "`where`, whose untaken branch has no gradient"
-        )
-        code, notes = "RUN002", (f"image {image}, loss {float(loss.detach()):g}", *shown, recovery)
-    raise LossError([Diagnostic(code, message, source, span, notes=notes, help=(help_text,))])
+        notes = (f"image {image}", *shown, recovery)
+        raise LossError([Diagnostic("RUN001", message, source, span, notes=notes, help=(help_text,))])
+    gradients = bad_gradients(params)
+    if gradients:
+        notes = (f"image {image}, loss {float(loss.detach()):g}", *shown, recovery)
+        raise LossError([_bad_gradient(gradients, culprits(loss_fn, arguments), loss_fn, step, notes)])
+
+
+def _bad_gradient(
+    gradients: Mapping[str, int], found: list[Culprit] | None, loss_fn: Any, step: int, notes: tuple[str, ...]
+) -> Diagnostic:
+    """RUN002: names the terms that made it, or the parameters where no term can be told."""
+    groups = ", ".join(f"`{name}` ({count} gaussians)" for name, count in gradients.items())
+    slope = (
+        "the slope of a root, norm or logarithm is infinite at 0: keep its argument away from 0, or guard it with "
+        "`where`, whose untaken branch has no gradient"
+    )
+    if found:
+        names = ", ".join(f"`{culprit.term.name}`" for culprit in found)
+        which = f"the gradient of term {names} is" if len(found) == 1 else f"the gradients of terms {names} are"
+        first = found[0].term
+        reached = (*(culprit.describe() for culprit in found), f"it reaches {groups}")
+        message = f"{which} not finite at step {step}, although the loss is"
+        return Diagnostic("RUN002", message, first.source, first.span, notes=(*reached, *notes), help=(slope,))
+    source, span = _place(loss_fn, [])
+    message = f"the gradient of {groups} is not finite at step {step}, although the loss is"
+    if found is None:
+        return Diagnostic("RUN002", message, source, span, notes=notes, help=(slope,))
+    innocent = "the gradient of each term by what it reads is finite: the renderer's backward pass made this one"
+    advice = "look for gaussians that are degenerate, such as of a scale near 0 or infinity, and lower `train.lr`"
+    return Diagnostic("RUN002", message, source, span, notes=(innocent, *notes), help=(advice,))

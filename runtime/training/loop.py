@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -114,12 +114,13 @@ class TrainingLoop:
         frames = {"rendered_frames": rendered, "target_frames": target, "rend_out": payload, "masks": masks}
         hooks.call("pre_compute_loss", **at, **frames)
         extras = {"item": item, "background": background, "logger": self.logger, "renders": rendered, "targets": target}
-        loss = self.loss.compute({**at, **frames}, extras)
+        arguments = {**at, **frames}
+        loss = self.loss.compute(arguments, extras)
         hooks.call("post_compute_loss", **at, loss=loss, masks=masks)
 
         info = payload.to_dict()
         self.densifier.before_backward(state, info, step)
-        self._update(step, loss, item)
+        self._update(step, loss, item, arguments)
         hooks.call("on_optimize", **at)
 
         # Seeded anew: what a loss function or module drew must not decide where gaussians are split to.
@@ -130,7 +131,7 @@ class TrainingLoop:
         hooks.call("post_step", **at, **frames)
         return loss.detach()
 
-    def _update(self, step: int, loss: Tensor, item: SplatDataItem) -> None:
+    def _update(self, step: int, loss: Tensor, item: SplatDataItem, arguments: Mapping[str, Any]) -> None:
         """Backward pass, guard, optimisers. A constant loss, as of a step at which no term exists, updates nothing."""
         state = self.state
         if loss.requires_grad:
@@ -139,7 +140,7 @@ class TrainingLoop:
             self._noted_constant = True
             self._note(f"the loss has no gradient at step {step}, so nothing is updated at such steps")
         if not guard.is_finite(loss, state.params):
-            guard.raise_non_finite(loss, state.params, self.loss.fn, step, item.image_name, self._recovery())
+            guard.raise_non_finite(loss, state.params, self.loss.fn, arguments, item.image_name, self._recovery())
         state.optimizers["means"].param_groups[0]["lr"] = self.rate_at(step)
         if loss.requires_grad:
             state.step()

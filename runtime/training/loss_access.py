@@ -10,6 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...dsl.diagnostics import Diagnostic, LossError
+from ...dsl.live import live_terms
+from ...dsl.source import Source, Span
+from ...dsl.typed import TypedProgram
+from ..data.base import SplatDataProvider, ViewListProvider
+from ..data.problems import listing
 from ..loss_fn import SplatLossFn
 from .checkpoint import check_savable
 from .config import describe_object, training_error
@@ -86,6 +92,43 @@ class LossAccess:
                     notes=("it makes " + ", ".join(sorted(available)),),
                     help=("choose a renderer that makes it, or leave out the terms that read it",),
                 )
+
+    def check_data(self, provider: SplatDataProvider) -> None:
+        """Refuse a loss that reads `mask` where a training view has none.
+
+        A provider that does not say which fields its items have is taken at its word only while it trains.
+
+        Raises:
+            LossError: BUF002, at the place where the program reads the mask.
+        """
+        silent = getattr(type(provider), "fields", SplatDataProvider.fields) is SplatDataProvider.fields
+        if silent or not getattr(self.fn, "needs_mask", False) or "mask" in provider.fields:
+            return
+        size = provider.get_train_data_size()
+        message, notes = f"the loss reads `mask`, but none of the {size} training views has one", tuple[str, ...]()
+        if "mask" in provider.fields_some:
+            message = "the loss reads `mask`, but some of the training views have none"
+            if isinstance(provider, ViewListProvider):
+                bare = provider.train_views_without("mask")
+                if not bare:  # only held-out views lack it, and the loss never sees those
+                    return
+                message = f"the loss reads `mask`, but {len(bare)} of the {size} training views have none"
+                notes = (f"without a mask: {listing(bare)}",)
+        source, span = self._reading("mask")
+        help_text = "`masked` also works on data without masks: it is everywhere then"
+        raise LossError([Diagnostic("BUF002", message, source, span, notes=notes, help=(help_text,))])
+
+    def _reading(self, name: str) -> tuple[Source, Span | None]:
+        """Where the program reads an input: there, or the term that does so by a definition from elsewhere."""
+        program = getattr(self.fn, "program", None)
+        if not isinstance(program, TypedProgram):
+            return Source("", f"<{type(self.fn).__name__}>"), None
+        for term in live_terms(program, {p: info.value for p, info in program.params.items()}):
+            places = [e for e in term.value.walk() if e.op == "input" and e.value == name]
+            if places:
+                here = next((e for e in places if e.source is program.source), term)
+                return here.source, here.span
+        return program.source, None
 
     def numbers(self, step: int, loss: Tensor) -> dict[str, Any]:
         """What a row of the metrics says of the loss: total, raw terms and weights."""

@@ -40,6 +40,7 @@ class Run:
         self.loss.check_buffers(trainer.renderer.buffers, trainer.renderer.name)
         provider = trainer.data_provider
         scale = provider.load_data() * config.global_scale
+        self.loss.check_data(provider)
         model = provider.init_splat_model(
             sh_degree=config.sh_degree, init_opacity=config.init_opacity, init_scale=config.init_scale
         )
@@ -210,7 +211,7 @@ class Run:
             "command": command,
             "seed": config.seed,
             "device": str(trainer.device),
-            "config": config.describe(),
+            "config": config.resolved(str(folder.folder), str(trainer.device)),
             "densification": self.densifier.describe(),
             "renderer": trainer.renderer.name,
             "data": self.data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def build_provider(data: DataConfig, seed: int, device: torch.device, background
         width = 96 if data.width is None else data.width
         return SyntheticDataProvider(
             width=width,
-            height=data.height or (72 if data.width is None else width),
+            height=round(0.75 * width) if data.height is None else data.height,
             views=data.views,
             test_every=data.test_every,
             seed=data.seed,
@@ -137,5 +138,5 @@ def build_trainer(
         resume=resume,
         overwrite=overwrite,
         display=display,
-        run_info={"run_config": config_to_dict(config), **(run_info or {})},
+        run_info={"run_config": config_to_dict(replace(config, output=str(output))), **(run_info or {})},
     )

@@ -90,7 +90,11 @@ class SplatTrainer(Generic[SplatDataItemT, SplatRenderPayloadT]):
             raise training_error(
                 "RUN004",
                 f"{self.folder.folder} already holds a run",
-                help=("continue it with `resume`, start over with `overwrite`, or choose another `output` folder",),
+                help=(
+                    "continue it with `--resume` (in Python, `resume=True`)",
+                    "or start over with `--overwrite` (in Python, `overwrite=True`)",
+                    "or choose another `output` folder",
+                ),
             )
 
     def request_stop(self) -> None:

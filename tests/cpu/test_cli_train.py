@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from splatdsl.cli.main import main
+from splatdsl.dsl.config import DataConfig
+from splatdsl.runtime.data.synthetic import SyntheticDataProvider
 from splatdsl.runtime.loss_fn import SplatLossFn
 from splatdsl.runtime.payload import SplatRenderPayload
 from splatdsl.runtime.training import setup
@@ -76,8 +79,11 @@ def test_trains_and_records(config: Path, python_loss: Any, capfd: pytest.Captur
     run = json.loads((config.parent / "out" / "run.json").read_text())
     assert run["run_config"]["train"]["max_steps"] == 8
     assert run["run_config"]["data"]["kind"] == "synthetic"
+    assert run["run_config"]["output"] == run["config"]["output"] == str(config.parent / "out")
+    assert run["run_config"]["train"]["lr"] == run["config"]["lr"]
     error = capfd.readouterr().err
-    assert "held-out psnr" in error
+    assert "held-out view" in error
+    assert "PSNR" in error
     assert str(config.parent / "out" / "point_cloud.ply") in error
     assert "\x1b" not in error
 
@@ -124,11 +130,18 @@ def test_an_existing_run_is_refused_unless_told(
     assert train(config) == 1
     error = capfd.readouterr().err
     assert "RUN004" in error
-    assert "resume" in error
-    assert "overwrite" in error
+    assert "--resume" in error
+    assert "--overwrite" in error
     assert (config.parent / "out" / "metrics.jsonl").read_bytes() == before
     assert train(config, "--overwrite", "--set", "train.max_steps=2") == 0
     assert steps(config) == [0, 1]
+
+
+@pytest.mark.parametrize(("given", "size"), [({}, (96, 72)), ({"width": 64}, (64, 48)), ({"height": 32}, (96, 32))])
+def test_synthetic_views_are_three_quarters_as_high_as_wide(given: dict[str, int], size: tuple[int, int]) -> None:
+    made = setup.build_provider(DataConfig(kind="synthetic", **given), 0, torch.device("cpu"))
+    assert isinstance(made, SyntheticDataProvider)
+    assert (made.width, made.height) == size
 
 
 def test_resume_and_overwrite_exclude_each_other(config: Path) -> None:

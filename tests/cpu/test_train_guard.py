@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from splatdsl.dsl.api import analyse
 from splatdsl.dsl.diagnostics import Diagnostic, LossError
 from splatdsl.dsl.source import Source
+from splatdsl.runtime.compiled import CompiledLossFn, compile
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
 from splatdsl.runtime.loss_fn import SplatLossFn
 from splatdsl.runtime.payload import SplatRenderPayload
@@ -45,9 +47,9 @@ class Breaks(SplatLossFn[SplatRenderPayload]):
         return photometric + prior
 
 
-def train(loss: Any, output: Path | None) -> LossError:
+def train(loss: Any, output: Path | None, **settings: Any) -> LossError:
     config = SplatTrainerConfig(
-        max_steps=9, checkpoint_every=2, sh_degree=0, tensorboard=False, images=False, strategy="none"
+        max_steps=9, checkpoint_every=2, sh_degree=0, tensorboard=False, images=False, strategy="none", **settings
     )
     data = SyntheticDataProvider(width=32, height=24, views=4, test_every=4, points=60)
     with pytest.raises(LossError) as caught:
@@ -78,6 +80,52 @@ def test_names_the_parameters_of_a_bad_gradient(tmp_path: Path) -> None:
     assert (
         found.message == f"the gradient of `scales` ({count} gaussians) is not finite at step 5, although the loss is"
     )
+
+
+def test_names_the_term_of_a_bad_gradient_at_its_place(tmp_path: Path) -> None:
+    text = "term photometric = l1()\nterm g = 0.5 * mean(sqrt(alpha)) when after(step, 3)\nterm d = 0.1 * mean(depth)\n"
+    # Small gaussians leave holes, where alpha is 0.
+    found = only(train(compile(text, backend="eager", name="root.loss"), tmp_path, init_scale=0.2))
+    assert found.code == "RUN002"
+    assert found.message == "the gradient of term `g` is not finite at step 3, although the loss is"
+    assert found.source.name == "root.loss"
+    assert (found.line, found.column) == (2, 1)
+    assert re.match(
+        r"the slope of term `g` is not finite with respect to `alpha` at \d+ of 768 pixels$", found.notes[0]
+    )
+    assert re.match(r"it reaches .*`means` \(\d+ gaussians\)", found.notes[1])
+    assert any("step_000002.pt" in note for note in found.notes)
+    assert any(note.startswith("term photometric = 0.") for note in found.notes)
+    assert "infinite at 0" in found.help[0]
+
+
+def test_names_every_term_whose_gradient_is_bad() -> None:
+    text = "term a = mean(sqrt(alpha))\nterm b = l1()\nterm c = mean(sqrt(state.scales - state.scales))\n"
+    found = only(train(compile(text, backend="eager"), None, init_scale=0.2))
+    assert found.message == "the gradients of terms `a`, `c` are not finite at step 0, although the loss is"
+    assert found.line == 1
+    count = int(re.search(r"`scales` \((\d+) gaussians\)", found.notes[2]).group(1))  # type: ignore[union-attr]
+    assert found.notes[1].endswith(
+        f"`c` is not finite with respect to the raw `scales` at {count} of {count} gaussians"
+    )
+
+
+def test_a_term_that_does_not_exist_yet_is_not_blamed() -> None:
+    class Infects(CompiledLossFn):
+        """Its gradient breaks at step 2, but by none of its terms."""
+
+        def compute_loss(self, rendered_frames, **others):
+            loss = super().compute_loss(rendered_frames=rendered_frames, **others)
+            return loss + (rendered_frames * 0).square().sum(dim=-1).sqrt().mean() if others["step"] == 2 else loss
+
+    program = analyse(Source("term a = l1()\nterm g = mean(sqrt(alpha)) when after(step, 3)\n", "late.loss"))[0]
+    assert program is not None
+    found = only(train(Infects(program, "eager"), None))
+    assert found.code == "RUN002"
+    assert re.match(r"the gradient of .*`means` \(\d+ gaussians\).* is not finite at step 2", found.message)
+    assert "renderer's backward pass" in found.notes[0]
+    assert found.source.name == "late.loss"
+    assert found.span is None
 
 
 @pytest.mark.parametrize("how", ["value", "gradient"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 from splatdsl.dsl.diagnostics import LossError
-from splatdsl.runtime import metrics
+from splatdsl.runtime import metrics, ssim_package
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
 from splatdsl.runtime.renderers.base import make_renderer
 from splatdsl.runtime.splat.state import SplatTrainingState
@@ -93,6 +96,86 @@ def test_fused_ssim_explains_what_it_cannot_compare(shape_a: Any, shape_b: Any, 
 def test_small_images_are_fine_with_zero_padding() -> None:
     a, b = pair(6, 7)
     assert float(fused_ssim(a, b)) == pytest.approx(ssim_by_loops(a.numpy(), b.numpy(), "same"), abs=1e-12)
+
+
+class OnCuda(torch.Tensor):
+    """Says that it is on CUDA, so that a package's function is asked; that function is replaced in these tests."""
+
+    is_cuda = True
+
+
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Installs functions as the packages `fused_ssim` and `fussim`; the others are absent."""
+
+    def install(**functions: Any) -> None:
+        for name in ("fused_ssim", "fussim"):
+            module = types.SimpleNamespace(fused_ssim=functions[name]) if name in functions else None
+            monkeypatch.setitem(sys.modules, name, module)
+        ssim_package._kernels.cache_clear()
+
+    yield install
+    ssim_package._kernels.cache_clear()
+
+
+def recorder(calls: list[Any], value: float) -> Any:
+    def kernel(img1, img2, padding="same", train=True):  # the signature that both packages have
+        calls.append((img1, img2, padding, train, torch.is_grad_enabled()))
+        return img1.mean() * 0 + value
+
+    return kernel
+
+
+def test_fussim_is_used_for_cuda_tensors(packages: Callable[..., None]) -> None:
+    calls: list[Any] = []
+    packages(fussim=recorder(calls, 0.25))
+    a, b = (x.permute(0, 1, 3, 2).as_subclass(OnCuda) for x in pair(dtype=torch.float32))
+    assert not a.is_contiguous()
+    assert float(fused_ssim(a, b, padding="valid", train=False)) == 0.25
+    assert float(fused_ssim(a, b)) == 0.25
+    first, second = calls
+    assert first[2:] == ("valid", False, False)
+    assert second[2:] == ("same", True, True)
+    for img1, img2, *_ in calls:
+        assert img1.is_contiguous()
+        assert img2.is_contiguous()
+        assert torch.equal(img1, a)
+        assert torch.equal(img2, b)
+
+
+def test_the_original_package_comes_first(packages: Callable[..., None]) -> None:
+    calls: list[Any] = []
+    packages(fussim=recorder(calls, 0.25), fused_ssim=recorder([], 0.75))
+    a, b = (x.as_subclass(OnCuda) for x in pair(dtype=torch.float32))
+    assert float(fused_ssim(a, b)) == 0.75
+    assert calls == []
+
+
+def test_a_package_without_its_cuda_part_is_left_out_with_one_warning(packages: Callable[..., None]) -> None:
+    asked: list[int] = []
+
+    def kernel(img1, img2, padding, train):
+        asked.append(1)
+        raise ImportError("No compatible fussim CUDA extension found.\n\nEnvironment: ...")
+
+    packages(fussim=kernel)
+    plain = pair(dtype=torch.float32)
+    a, b = (x.as_subclass(OnCuda) for x in plain)
+    with pytest.warns(UserWarning, match="^`fussim` is not used: No compatible fussim CUDA extension found.$"):
+        first = fused_ssim(a, b)
+    assert float(first) == float(fused_ssim(a, b)) == float(fused_ssim(*plain))
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("on_cuda", [True, False])
+def test_tensors_that_the_kernels_do_not_take_stay_in_torch(packages: Callable[..., None], on_cuda: bool) -> None:
+    calls: list[Any] = []
+    packages(fussim=recorder(calls, 0.25), fused_ssim=recorder(calls, 0.75))
+    a, b = pair(dtype=torch.float64 if on_cuda else torch.float32)
+    kind = OnCuda if on_cuda else torch.Tensor
+    expected = ssim_by_loops(a.numpy(), b.numpy(), "same")
+    assert float(fused_ssim(a.as_subclass(kind), b.as_subclass(kind))) == pytest.approx(expected, abs=1e-5)
+    assert calls == []
 
 
 def test_psnr_is_ten_times_the_logarithm_of_the_mean_square() -> None:

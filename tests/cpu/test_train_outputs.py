@@ -111,6 +111,11 @@ def test_run_json_says_what_was_optimised(tmp_path: Path) -> None:
     assert len(run["loss"]["fingerprint"]) == 64
     assert run["seed"] == run["config"]["seed"] == 7
     assert run["config"]["init_opacity"] == 0.1
+    assert run["config"]["output"] == str(tmp_path)
+    assert run["config"]["device"] == run["device"] == str(result.state.device)
+    assert run["config"]["lr"] == dict.fromkeys(("means", "scales", "quats", "opacities", "sh0", "shN"), 1.0)
+    assert run["config"]["refine_every"] == run["densification"]["refine_every"]
+    assert run["config"]["refine_stop_iter"] == run["densification"]["refine_stop_iter"]
     assert run["densification"]["type"] == "DefaultStrategy"
     assert run["versions"]["torch"] == torch.__version__
     assert run["before"] == result.before
@@ -151,6 +156,11 @@ def test_an_existing_run_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(LossError) as caught:
         train(output=tmp_path)
     assert codes(caught) == ["RUN004"]
+    help_text = " ".join(caught.value.diagnostics[0].help)
+    assert "`--resume`" in help_text
+    assert "`resume=True`" in help_text
+    assert "`--overwrite`" in help_text
+    assert "`overwrite=True`" in help_text
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
