@@ -19,9 +19,13 @@ from ..dsl.host import evaluate
 from ..dsl.typed import Expr, TypedProgram
 from .emit import argument_names, emit
 from .events import CompileEvent, publish
+from .ir import Graph
 from .lower import HostSlot, lower
 from .passes import optimise
 from .specialise import Facts, Schedule, weight
+
+INDUCTOR_SPLIT = 4096
+"""Number of values above which Inductor splits a reduction; a guard of graphs with dynamic sizes."""
 
 
 class Stats:
@@ -96,17 +100,17 @@ class CompiledProgram:
         self.backend = backend
         self.schedule = Schedule(program)
         self.stats = Stats()
-        self._graphs: dict[Facts, tuple[torch.fx.GraphModule, tuple[HostSlot, ...], tuple[str, ...]]] = {}
+        self._graphs: dict[Facts, tuple[Graph, tuple[HostSlot, ...], tuple[str, ...]]] = {}
         self._variants: dict[Key, Variant] = {}
         self._first_size: tuple[Any, ...] | None = None
 
-    def graph(self, facts: Facts) -> tuple[torch.fx.GraphModule, tuple[HostSlot, ...], tuple[str, ...]]:
-        """The torch graph of a variant, its host numbers and the names of its inputs."""
+    def graph(self, facts: Facts) -> tuple[Graph, tuple[HostSlot, ...], tuple[str, ...]]:
+        """The optimised graph of a variant, its host numbers and the names of its inputs."""
         found = self._graphs.get(facts)
         if found is None:
             lowered = lower(self.program, facts)
             graph = optimise(lowered.graph)
-            found = self._graphs[facts] = (emit(graph), lowered.slots, tuple(argument_names(graph)[:-1]))
+            found = self._graphs[facts] = (graph, lowered.slots, tuple(argument_names(graph)[:-1]))
         return found
 
     def requires(self, step: int, max_steps: int) -> frozenset[str]:
@@ -146,8 +150,11 @@ class CompiledProgram:
         if self._first_size is None and size:
             self._first_size = size
         if size and size != self._first_size:
-            # Further sizes share one graph per batch size; torch would tie equal height and width together.
-            size = (size[0], "square" if size[1] == size[2] else "any")
+            # Further sizes share one graph per batch size; torch would tie equal height and width together, and
+            # Inductor reduces up to 4096 values in another way than more.
+            pixels = size[1] * size[2]
+            small = (pixels <= INDUCTOR_SPLIT) + (3 * pixels <= INDUCTOR_SPLIT)
+            size = (size[0], small, "square" if size[1] == size[2] else "any")
         grad_mode = torch.is_grad_enabled()
         gradients = tuple(grad_mode and t.requires_grad for t in bound)
         reference = bound[0]
@@ -182,12 +189,13 @@ class CompiledProgram:
 
     def constant(self, facts: Facts, env: Mapping[str, float | bool]) -> Result:
         """Evaluate a variant that reads no tensor at all."""
-        module, slots, _ = self.graph(facts)
-        total, values, empty = module(torch.tensor(self._numbers(slots, env) or [0.0]))
+        graph, slots, _ = self.graph(facts)
+        total, values, empty = emit(graph)(torch.tensor(self._numbers(slots, env) or [0.0]))
         return Result(total, values, facts.terms, empty)
 
     def _first_call(self, key: Key, facts: Facts, bound: list[Tensor], env: Mapping[str, float | bool]) -> Result:
-        module, slots, names = self.graph(facts)
+        graph, slots, names = self.graph(facts)
+        module = emit(graph)  # code of its own: torch limits how often one piece of code may be compiled
         self.stats.predicted += 1
         dynamic = bool(key.size) and isinstance(key.size[-1], str)
         backend = self._usable_backend(key.device)
@@ -236,7 +244,8 @@ class CompiledProgram:
         first = len(self._variants) == 1
         size = ""
         if key.size:
-            size = f", {key.size[2]}x{key.size[1]} pixels" if len(key.size) == 3 else ", any image size"
+            several = isinstance(key.size[-1], str)
+            size = ", any image size" if several else f", {key.size[2]}x{key.size[1]} pixels"
         return f"{key.facts.describe()}{size}{' (the first call)' if first else ' (new here)'}"
 
     def _counting(self, name: str) -> Callable[..., Any]:

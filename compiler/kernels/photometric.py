@@ -25,11 +25,12 @@ def window() -> list[float]:
     return [t / total for t in taps]
 
 
+@torch.library.custom_op("splatdsl::blur", mutates_args=(), schema="(Tensor x) -> Tensor")
 def _blur(x: Tensor) -> Tensor:
     """Gaussian blur of every channel of `[B, H, W, K]` with zero padding.
 
     Depth-wise, on all channels at once and in the memory order of the images: several times faster on CPUs than one
-    plane after the other.
+    plane after the other. An operator of its own, because Inductor ties convolutions in this order to one image size.
     """
     channels = x.shape[-1]
     taps = torch.tensor(window(), dtype=x.dtype, device=x.device)
@@ -37,7 +38,16 @@ def _blur(x: Tensor) -> Tensor:
     row, column = taps.reshape(1, 1, 1, WINDOW), taps.reshape(1, 1, WINDOW, 1)
     planes = F.conv2d(planes, row.expand(channels, 1, 1, WINDOW), padding=(0, BORDER), groups=channels)
     planes = F.conv2d(planes, column.expand(channels, 1, WINDOW, 1), padding=(BORDER, 0), groups=channels)
-    return planes.permute(0, 2, 3, 1)
+    return planes.permute(0, 2, 3, 1).contiguous()
+
+
+@_blur.register_fake
+def _(x: Tensor) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+# The window is symmetric and the padding is zero, so the adjoint of the blur is the blur.
+_blur.register_autograd(lambda _, gradient: _blur(gradient))
 
 
 class _Parts(NamedTuple):
@@ -85,7 +95,6 @@ class _SsimMap(torch.autograd.Function):
                 result.append(None)
                 continue
             to_mu = common * mu_other - shared * mu_x
-            # The window is symmetric, so the adjoint of the blur is the blur.
             first, second, third = _blur(torch.cat([to_mu, to_squares, to_product], -1)).chunk(3, -1)
             result.append(first + 2 * x * second + other * third)
         return result[0], result[1]

@@ -213,3 +213,38 @@ def test_one_graph_whatever_changes(name):
     assert (stats.graphs, stats.predicted, stats.recompiles, stats.graph_breaks) == (1, 1, 0, 0)
     assert counters["stats"]["unique_graphs"] == 1
     assert sum(counters["graph_break"].values()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing_compiler("cpu")), reason=f"needs a C++ compiler: {missing_compiler('cpu')}")
+def test_further_image_sizes_share_one_graph():
+    loss_fn = splatdsl.compile("photometric(masked)")
+    reference = splatdsl.compile("photometric(masked)", backend="eager")
+    g = torch.Generator().manual_seed(0)
+    for height, width in ((40, 50), (73, 70), (61, 85), (40, 50), (96, 64), (72, 72), (96, 96)):
+        rendered = torch.rand(1, height, width, 3, generator=g).requires_grad_()
+        given = {"target": torch.rand(1, height, width, 3, generator=g), "mask": torch.rand(1, height, width) > 0.5}
+        ours = loss_fn(rendered=rendered, **given)
+        (grad,) = torch.autograd.grad(ours, rendered)
+        other = reference(rendered=rendered, **given)
+        (expected,) = torch.autograd.grad(other, rendered)
+        torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(grad, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+    stats = loss_fn.stats
+    # The first size, all others, and the square ones, whose sides torch ties together.
+    assert (stats.graphs, stats.predicted, stats.recompiles) == (3, 3, 0)
+
+
+def test_precision_of_inputs_does_not_change_the_loss():
+    loss_fn = splatdsl.compile("photometric(masked) + 0.1 * reg(state)", backend="eager")
+    scene = Scene()
+    given = {"target": scene.target, "mask": scene.mask, "state": scene}
+    plain = loss_fn(rendered=scene.rendered, **given)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(plain, loss_fn(rendered=scene.rendered, **given)), "autocast must not reach the loss"
+    half = loss_fn(rendered=scene.rendered.half(), **{**given, "target": scene.target.half()})
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, plain, rtol=2e-3, atol=0)
+    double = loss_fn(rendered=scene.rendered.double(), **{**given, "target": scene.target.double()})
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), plain, rtol=1e-5, atol=0)
