@@ -16,6 +16,7 @@ from torch._dynamo.decorators import mark_unbacked
 
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.host import evaluate
+from ..dsl.live import buffers
 from ..dsl.typed import Expr, TypedProgram
 from .emit import argument_names, emit
 from .events import CompileEvent, publish
@@ -101,6 +102,7 @@ class CompiledProgram:
         self.schedule = Schedule(program)
         self.stats = Stats()
         self._graphs: dict[Facts, tuple[Graph, tuple[HostSlot, ...], tuple[str, ...]]] = {}
+        self._required: dict[Facts, frozenset[str]] = {}
         self._variants: dict[Key, Variant] = {}
         self._first_size: tuple[Any, ...] | None = None
 
@@ -115,15 +117,16 @@ class CompiledProgram:
 
     def requires(self, step: int, max_steps: int) -> frozenset[str]:
         """Render buffers and item fields that a step reads, whether the item has a mask or not."""
-        env = self.schedule.environment(step, max_steps)
-        needed = self.schedule.requires(step, max_steps)
-        for has_mask in (True, False):
-            facts = self.schedule.facts(env, has_mask)
-            if facts.terms:
+        facts = self.schedule.facts(self.schedule.environment(step, max_steps), True)
+        found = self._required.get(facts)
+        if found is None:
+            found = buffers(self.schedule.inputs(facts))
+            for variant in (facts, facts._replace(has_mask=False)) if facts.terms else ():
                 # The graph may read an input only for its size.
-                names = self.graph(facts)[2]
-                needed |= {"state" if name.startswith("state.") else name for name in names}
-        return needed
+                names = self.graph(variant)[2]
+                found |= {"state" if name.startswith("state.") else name for name in names}
+            self._required[facts] = found
+        return found
 
     def __call__(self, facts: Facts, tensors: Mapping[str, Tensor], env: Mapping[str, float | bool]) -> Result:
         """Evaluate one step.

@@ -15,7 +15,7 @@ from .ir import COMPARISONS, Graph, Node
 from .kernels import pointwise, reductions, regions
 from .lower import Call, Ref
 
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
+ARITHMETIC: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "sub": operator.sub,
     "mul": operator.mul,
@@ -105,7 +105,7 @@ def _emit_node(
         return out.call_function(regions.compare, (*args, node.op))
     if node.op == "component":
         return out.call_function(regions.component, (args[0], node.attr))
-    return out.call_function(_ARITHMETIC[node.op], args)
+    return out.call_function(ARITHMETIC[node.op], args)
 
 
 def fill(item: Any, args: tuple[Any, ...]) -> Any:

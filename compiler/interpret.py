@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,20 +12,9 @@ from ..dsl.host import environment, evaluate
 from ..dsl.inputs import BY_NAME
 from ..dsl.live import Zeros
 from ..dsl.typed import Expr, TypedProgram
-from .emit import kernel
+from .emit import ARITHMETIC, kernel
 from .kernels import pointwise, regions
 
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": operator.truediv,
-    "pow": operator.pow,
-    "neg": operator.neg,
-    "and": regions.intersection,
-    "or": regions.union,
-    "not": regions.complement,
-}
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"exp": torch.exp, "sigmoid": torch.sigmoid, "": lambda x: x}
 
 
@@ -114,8 +102,8 @@ class Interpreter:
         if guard is not None and e.op in ("div", "pow"):
             at = 1 if e.op == "div" else 0
             args[at] = _guarded(args[at], guard)
-        if e.op in _ARITHMETIC:
-            return _ARITHMETIC[e.op](*args)
+        if e.op in ARITHMETIC:
+            return ARITHMETIC[e.op](*args)
         return regions.compare(self._tensor(args[0]), args[1], e.op)
 
     def _input(self, e: Expr) -> Tensor:

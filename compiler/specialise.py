@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..dsl.host import OPERATORS, environment, evaluate
 from ..dsl.interval import point
-from ..dsl.live import Zeros, buffers
+from ..dsl.live import Zeros
 from ..dsl.typed import Expr, TypedProgram, TypedTerm
 from ..dsl.types import CONSTANT, NUMBER, Type
 
@@ -37,6 +37,7 @@ class Schedule:
 
     def __init__(self, program: TypedProgram) -> None:
         self.program = program
+        self._zeros: dict[frozenset[str], Zeros] = {}
         self._inputs: dict[tuple[tuple[str, ...], frozenset[str]], frozenset[str]] = {}
 
     def params(self) -> dict[str, float | bool]:
@@ -47,16 +48,24 @@ class Schedule:
         """What host values are made of at a step."""
         return environment(step, max_steps, self.params())
 
+    def zeros(self) -> Zeros:
+        """Which values the parameters now in force make 0; found out once for each set of parameters that are."""
+        zero = frozenset(name for name, info in self.program.params.items() if info.value == 0)
+        found = self._zeros.get(zero)
+        if found is None:
+            found = self._zeros[zero] = Zeros(dict.fromkeys(zero, 0.0))
+        return found
+
     def active(self, env: Mapping[str, float | bool]) -> tuple[TypedTerm, ...]:
         """The terms that exist: their condition holds, and no parameter makes them 0."""
-        zeros = Zeros(self.params())
+        zeros = self.zeros()
         return tuple(
             t for t in self.program.terms if (t.when is None or evaluate(t.when, env)) and not zeros.is_zero(t.value)
         )
 
     def facts(self, env: Mapping[str, float | bool], has_mask: bool) -> Facts:
         """The variant of a step."""
-        return Facts(tuple(t.name for t in self.active(env)), has_mask, Zeros(self.params()).zero_params)
+        return Facts(tuple(t.name for t in self.active(env)), has_mask, self.zeros().zero_params)
 
     def inputs(self, facts: Facts) -> frozenset[str]:
         """Fixed inputs and regions that the terms of a variant read."""
@@ -67,10 +76,6 @@ class Schedule:
             names = (zeros.inputs(t.value) for t in self.program.terms if t.name in facts.terms)
             found = self._inputs[key] = frozenset().union(*names)
         return found
-
-    def requires(self, step: int, max_steps: int) -> frozenset[str]:
-        """Render buffers and item fields that the loss reads at a step."""
-        return buffers(self.inputs(self.facts(self.environment(step, max_steps), True)))
 
 
 def split_weight(e: Expr, zeros: Zeros) -> tuple[list[tuple[bool, Expr]], Expr]:

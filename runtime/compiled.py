@@ -19,7 +19,7 @@ from ..dsl.check.report import Reporter
 from ..dsl.check_files import read_source
 from ..dsl.diagnostics import Diagnostic, LossError, Sink
 from ..dsl.interval import show
-from ..dsl.live import Zeros, buffers
+from ..dsl.live import buffers
 from ..dsl.source import Source, Span
 from ..dsl.suggest import did_you_mean
 from ..dsl.typed import TypedProgram
@@ -177,7 +177,7 @@ class CompiledLossFn(SplatLossFn[Any]):
         _check_step(step, max_steps)
         env = self._compiled.schedule.environment(step, max_steps)
         active = {t.name for t in self._compiled.schedule.active(env)}
-        zeros = Zeros(dict(self.params))
+        zeros = self._compiled.schedule.zeros()
         weights: dict[str, float] = {}
         for t in self.program.terms:
             weights[t.name] = weight(split_weight(t.value, zeros)[0], env) if t.name in active else 0.0
@@ -191,7 +191,7 @@ class CompiledLossFn(SplatLossFn[Any]):
     @property
     def needs_mask(self) -> bool:
         """Whether the program reads `mask` itself, and so cannot do without one (`masked` can)."""
-        zeros = Zeros(dict(self.params))
+        zeros = self._compiled.schedule.zeros()
         return any("mask" in zeros.inputs(t.value) for t in self.program.terms)
 
     # What it is
@@ -212,7 +212,7 @@ class CompiledLossFn(SplatLossFn[Any]):
         lines = [f"loss: {self.program.source.name}"]
         if self.program.docstring:
             lines.append(f"  {' '.join(self.program.docstring.split())}")
-        zeros = Zeros(dict(self.params))
+        zeros = self._compiled.schedule.zeros()
         for t in self.program.terms:
             text = " ".join(t.value.source.slice(t.value.span).split())
             when = "" if t.when is None else f" when {' '.join(t.when.source.slice(t.when.span).split())}"

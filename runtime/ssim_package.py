@@ -1,8 +1,7 @@
 """`fused_ssim`, callable as the package of that name: losses that import it run here with another import line.
 
 With `fused_ssim`, or with `fussim` from PyPI, which has the same function, installed, float32 tensors on CUDA go to
-its kernel. Everywhere else the same numbers come from torch: Wang et al. 2004, Gaussian window of 11 with sigma 1.5,
-zero padding, C1 = 0.01^2 and C2 = 0.03^2.
+its kernel. Everywhere else the same numbers come from the language's own `ssim`.
 """
 
 from __future__ import annotations
@@ -17,13 +16,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..compiler.kernels import photometric
+from ..dsl.builtins.photometric import WINDOW
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.source import Source
-
-WINDOW = 11
-SIGMA = 1.5
-C1 = 0.01**2
-C2 = 0.03**2
 
 
 def fused_ssim(img1: Tensor, img2: Tensor, padding: str = "same", train: bool = True) -> Tensor:
@@ -47,27 +43,7 @@ def fused_ssim(img1: Tensor, img2: Tensor, padding: str = "same", train: bool = 
                 # Within autocast fussim would compute in half precision.
                 with torch.autocast("cuda", enabled=False), contextlib.suppress(_Unusable):
                     return kernel(img1.contiguous(), img2.contiguous(), padding, train)
-        similarity = _similarity(img1, img2.detach())
-        if padding == "valid":
-            border = WINDOW // 2
-            similarity = similarity[..., border:-border, border:-border]
-        return similarity.mean()
-
-
-def _similarity(a: Tensor, b: Tensor) -> Tensor:
-    """`[B, C, H, W]`, the similarity around every pixel."""
-    batch, channels, height, width = a.shape
-    offsets = torch.arange(WINDOW, device=a.device, dtype=torch.float64) - WINDOW // 2
-    window = torch.exp(-offsets.square() / (2 * SIGMA**2))
-    window = (window / window.sum()).to(a.dtype)
-    stacked = torch.cat([a, b, a * a, b * b, a * b]).reshape(5 * batch * channels, 1, height, width)
-    blurred = torch.nn.functional.conv2d(stacked, window.view(1, 1, -1, 1), padding=(WINDOW // 2, 0))
-    blurred = torch.nn.functional.conv2d(blurred, window.view(1, 1, 1, -1), padding=(0, WINDOW // 2))
-    mean_a, mean_b, square_a, square_b, product = blurred.view(5, batch, channels, height, width).unbind()
-    variances = square_a - mean_a.square() + square_b - mean_b.square()
-    covariance = product - mean_a * mean_b
-    similar = (2 * mean_a * mean_b + C1) * (2 * covariance + C2)
-    return similar / ((mean_a.square() + mean_b.square() + C1) * (variances + C2))
+        return photometric.ssim(img1.movedim(1, -1), img2.detach().movedim(1, -1), padding=padding)
 
 
 class _Unusable(Exception):

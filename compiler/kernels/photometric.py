@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...dsl.builtins.photometric import WINDOW
 from . import reductions
 
-WINDOW = 11
 SIGMA = 1.5
 C1 = 0.01**2
 C2 = 0.03**2

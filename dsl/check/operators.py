@@ -111,15 +111,20 @@ def union_signs(*values: Expr) -> Signs:
     return _once(*(v.type.similarity for v in values)), _once(*(v.type.dissimilarity for v in values))
 
 
-def binary(report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str) -> Expr:
-    """``+ - * / ^`` on two values."""
+def _common_kind(report: Reporter, left: Expr, right: Expr, span: Span, source: Source, text: str) -> Kind | None:
+    """The kind of two operands together; None if one is a mistake, or after reporting why they do not go together."""
     if is_error(left, right):
-        return error(span, source)
+        return None
     for side in (left, right):
         if not is_arithmetic(side):
             report.kind("a number, or a value per pixel or per gaussian", side, f"an operand of `{text}`")
-            return error(span, source)
-    kind = broadcast(report, [left, right], source, span, f"`{text}`")
+            return None
+    return broadcast(report, [left, right], source, span, f"`{text}`")
+
+
+def binary(report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str) -> Expr:
+    """``+ - * / ^`` on two values."""
+    kind = _common_kind(report, left, right, span, source, text)
     if kind is None:
         return error(span, source)
     if op == "div" and right.type.range == ZERO:
@@ -150,13 +155,7 @@ def negate(report: Reporter, operand: Expr, span: Span, source: Source) -> Expr:
 
 def compare(report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str) -> Expr:
     """A comparison: a flag of host values, a condition of numbers, a region of pixels or gaussians."""
-    if is_error(left, right):
-        return error(span, source)
-    for side in (left, right):
-        if not is_arithmetic(side):
-            report.kind("a number, or a value per pixel or per gaussian", side, f"an operand of `{text}`")
-            return error(span, source)
-    kind = broadcast(report, [left, right], source, span, f"`{text}`")
+    kind = _common_kind(report, left, right, span, source, text)
     if kind is None:
         return error(span, source)
     stage = max(left.type.stage, right.type.stage)
