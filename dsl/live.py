@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .inputs import BY_NAME
+from .source import Source, Span
 from .typed import Expr, TypedProgram, TypedTerm
 
 
@@ -80,6 +81,28 @@ def live_terms(program: TypedProgram, params: Mapping[str, float | bool]) -> tup
     """The terms that are not 0 because of their parameters."""
     zeros = Zeros(params)
     return tuple(t for t in program.terms if not zeros.is_zero(t.value))
+
+
+def where_read(program: TypedProgram, name: str) -> tuple[Source, Span | None]:
+    """Where the program's own text reads an input, for a caret.
+
+    That is the input, or its raw parameter for a name such as ``state.scales``, or the term that reads it through a
+    definition from elsewhere; failing that, a region made of the mask; failing that, the program as a whole.
+    """
+
+    def reads(e: Expr, regions: bool) -> bool:
+        if regions:
+            return e.op == "region" and name == "mask" and e.value in ("masked", "unmasked")
+        return e.op == "input" and (e.value == name or f"state.{BY_NAME[e.value].raw[0]}" == name)
+
+    terms = live_terms(program, {p: info.value for p, info in program.params.items()})
+    for regions in (False, True):
+        for term in terms:
+            places = [e for e in term.value.walk() if reads(e, regions)]
+            if places:
+                here = next((e for e in places if e.source is program.source), None)
+                return (program.source, here.span) if here else (term.source, term.span)
+    return program.source, None
 
 
 def buffers(inputs: frozenset[str]) -> frozenset[str]:

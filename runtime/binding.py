@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.inputs import BY_NAME
-from ..dsl.typed import Expr, TypedProgram
+from ..dsl.live import where_read
+from ..dsl.typed import TypedProgram
 
 PAYLOAD_FIELDS = {
     "alpha": ("alpha", "alphas", "render_alphas"),
@@ -195,28 +196,8 @@ class Binder:
     def _problem(
         self, code: str, name: str, message: str, help: str = "", notes: list[str] | None = None
     ) -> Diagnostic:
-        place = self._place(name)
-        source, span = (place.source, place.span) if place else (self.program.source, None)
-        if source is not self.program.source:  # inside the prelude, where the user has nothing to change
-            source, span = self.program.source, None
+        source, span = where_read(self.program, name)
         return Diagnostic(code, message, source, span, notes=notes or [], help=[help] if help else [])
-
-    def _place(self, name: str) -> Expr | None:
-        """Where the program reads an input, for the caret."""
-        for term in self.program.terms:
-            best: Expr | None = None
-            for e in term.value.walk():
-                raw = BY_NAME[e.value].raw[0] if e.op == "input" else ""
-                reads = (e.op == "input" and (e.value == name or (raw and f"state.{raw}" == name))) or (
-                    e.op == "region" and name == "mask" and e.value in ("masked", "unmasked")
-                )
-                if reads:
-                    best = e
-                    if e.source is self.program.source:
-                        return e
-            if best is not None:
-                return Expr("const", (), best.type, term.span, self.program.source)
-        return None
 
 
 def _is_on(found: torch.device, wanted: torch.device) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...dsl.diagnostics import Diagnostic, LossError
-from ...dsl.live import live_terms
+from ...dsl.live import where_read
 from ...dsl.source import Source, Span
 from ...dsl.typed import TypedProgram
 from ..data.base import SplatDataProvider, ViewListProvider
@@ -123,12 +123,7 @@ class LossAccess:
         program = getattr(self.fn, "program", None)
         if not isinstance(program, TypedProgram):
             return Source("", f"<{type(self.fn).__name__}>"), None
-        for term in live_terms(program, {p: info.value for p, info in program.params.items()}):
-            places = [e for e in term.value.walk() if e.op == "input" and e.value == name]
-            if places:
-                here = next((e for e in places if e.source is program.source), term)
-                return here.source, here.span
-        return program.source, None
+        return where_read(program, name)
 
     def numbers(self, step: int, loss: Tensor) -> dict[str, Any]:
         """What a row of the metrics says of the loss: total, raw terms and weights."""
