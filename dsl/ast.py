@@ -121,6 +121,16 @@ class Keyword(Node):
         self.name, self.value, self.span = name, value, span
 
 
+class Comprehension(Node):
+    """``value for variable in items``: the only argument of a call of ``sum`` or ``mean``."""
+
+    __slots__ = ("items", "value", "variable")
+    fields = ("value", "variable", "items")
+
+    def __init__(self, value: Expr, variable: Ident, items: Expr, span: Span) -> None:
+        self.value, self.variable, self.items, self.span = value, variable, items, span
+
+
 class Call(Node):
     """A call; positional arguments come first (the parser rejects any other order)."""
 
@@ -181,7 +191,21 @@ class Conditional(Node):
         self.then, self.condition, self.otherwise, self.span = then, condition, otherwise, span
 
 
-Expr = Number | Constant | String | Name | Paren | Tuple | Call | Field | Unary | Binary | Compare | Conditional
+Expr = (
+    Number
+    | Constant
+    | String
+    | Name
+    | Paren
+    | Tuple
+    | Call
+    | Comprehension
+    | Field
+    | Unary
+    | Binary
+    | Compare
+    | Conditional
+)
 
 # Kinds, as written in `input` and `extern`
 

@@ -209,6 +209,9 @@ class Builder:
                 if keywords and not self.faults:
                     self._fault("positional", argument.span, (keywords[0].span, "the first keyword argument"))
                 positional.append(argument)
+        several = next((a for a in positional if type(a) is ast.Comprehension), None)
+        if several is not None and (len(positional) > 1 or keywords) and not self.faults:
+            self._fault("comprehension beside", several.span)
         return ast.Call(_ident(children[0]), tuple(positional), tuple(keywords), Span(start, end))
 
     def on_arguments(self, children: list[Any], start: int, end: int) -> list[Any]:
@@ -216,6 +219,10 @@ class Builder:
 
     def on_keyword(self, children: list[Any], start: int, end: int) -> ast.Keyword:
         return ast.Keyword(_ident(children[0]), children[1], Span(start, end))
+
+    def on_comprehension(self, children: list[Any], start: int, end: int) -> ast.Comprehension:
+        value, variable, items = children
+        return ast.Comprehension(value, _ident(variable), items, Span(start, end))
 
     def on_name(self, children: list[Any], start: int, end: int) -> ast.Name:
         return ast.Name(children[0][1], Span(start, end))

@@ -240,11 +240,13 @@ def report_all(
 def describe(context: Context, notes: Sequence[str] = ()) -> Diagnostic:
     """The finding for a token that cannot stand where it does."""
     from .syntax_characters import character
+    from .syntax_repairs import repair
 
     special = character(context)
     if special is not None:
         code, message, help, span = special
-        return Diagnostic(code, message, context.source, span, notes=notes, help=[help] if help else [])
+        fixes = repair(context, code, "")
+        return Diagnostic(code, message, context.source, span, notes=notes, help=[help] if help else [], fixes=fixes)
     row = choose(context)
     words = context.words()
     if "{expected}" in row.help:
@@ -264,6 +266,7 @@ def describe(context: Context, notes: Sequence[str] = ()) -> Diagnostic:
         labels=labels,
         notes=notes,
         help=[help] if help else [],
+        fixes=repair(context, row.code, row.message),
     )
 
 

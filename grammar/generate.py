@@ -19,7 +19,7 @@ VERSION = 1
 """Raise this when the layout of the tables changes."""
 
 STARTS = ("start", "statement")
-KEPT = ("_NEWLINE", "_FOR", "OPEN_DOCSTRING", "BROKEN_STRING", "INVALID")
+KEPT = ("_NEWLINE", "OPEN_DOCSTRING", "BROKEN_STRING", "INVALID")
 """Terminals that no rule from ``statement`` uses, but that the scanner must know."""
 
 

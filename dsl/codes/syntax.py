@@ -194,11 +194,11 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "SYN024",
-        "no-loops",
-        "The word `for` stands in a program.",
-        "Losses work on whole images at once; a loop would hide how often something is computed.",
-        bad="term loss = sum(l1(v) for v in views)",
-        good="term loss = l1() + ssim_loss()",
+        "misplaced-for",
+        "The word `for` stands outside the one argument of a call.",
+        "Losses work on whole images at once. What is there several times goes through `sum(f(p) for p in LIST)`.",
+        bad="input near: list of view\nterm loss = l1(v.rendered, v.target) for v in near",
+        good="input near: list of view\nterm loss = mean(l1(v.rendered, v.target) for v in near)",
     ),
     Code(
         "SYN025",
