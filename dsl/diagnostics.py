@@ -26,14 +26,40 @@ class Label:
         self.source = source
 
 
+class Edit:
+    """A piece of a source's text to replace; an empty span inserts, an empty text removes."""
+
+    __slots__ = ("span", "text")
+
+    def __init__(self, span: Span, text: str) -> None:
+        self.span, self.text = span, text
+
+
+class Applicability(Enum):
+    """How far a fix can be trusted."""
+
+    SAFE = "safe"  # the objective keeps its value
+    UNSAFE = "unsafe"  # the objective changes: what was probably meant, but only the author knows
+    DISPLAY = "display"  # a suggestion to read, never applied: a part is left for the author to fill in
+
+
+class Fix:
+    """A change of the text that removes a finding. All edits are of the diagnostic's own source, and do not overlap."""
+
+    __slots__ = ("applicability", "edits", "title")
+
+    def __init__(self, title: str, edits: Sequence[Edit], applicability: Applicability = Applicability.UNSAFE) -> None:
+        self.title, self.edits, self.applicability = title, tuple(edits), applicability
+
+
 class Diagnostic:
     """One finding. ``message`` is one line that stands alone; everything else is detail.
 
     ``span`` is None for findings about a whole file (it is missing, it is empty). ``caption`` is the text beside
-    the caret.
+    the caret. ``severity`` is that of the code's group if it is not given.
     """
 
-    __slots__ = ("caption", "code", "help", "labels", "message", "notes", "severity", "source", "span")
+    __slots__ = ("caption", "code", "fixes", "help", "labels", "message", "notes", "severity", "source", "span")
 
     def __init__(
         self,
@@ -42,21 +68,23 @@ class Diagnostic:
         source: Source,
         span: Span | None,
         *,
-        severity: Severity = Severity.ERROR,
+        severity: Severity | None = None,
         caption: str = "",
         labels: Sequence[Label] = (),
         notes: Sequence[str] = (),
         help: Sequence[str] = (),
+        fixes: Sequence[Fix] = (),
     ) -> None:
         self.code = code
         self.message = message
         self.source = source
         self.span = span
-        self.severity = severity
+        self.severity = _default_severity(code) if severity is None else severity
         self.caption = caption
         self.labels = tuple(labels)
         self.notes = tuple(notes)
         self.help = tuple(help)
+        self.fixes = tuple(fixes)
 
     @property
     def slug(self) -> str:
@@ -82,6 +110,12 @@ class Diagnostic:
 
     def __repr__(self) -> str:
         return f"Diagnostic({self.code!r}, {self.message!r}, {self.source.name}:{self.line}:{self.column})"
+
+
+def _default_severity(code: str) -> Severity:
+    from .codes import lookup  # imported late: a program without findings never loads the records
+
+    return Severity.ERROR if lookup(code).group == "correctness" else Severity.WARNING
 
 
 class Sink:

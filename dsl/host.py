@@ -12,6 +12,10 @@ from .typed import Expr
 Value = Any  # float, bool, str, or a tuple of floats: what the host can hold
 
 
+PRESENT = "?"
+"""Key of an environment: the names of the inputs that are there."""
+
+
 def _divide(a: float, b: float) -> float:
     if b == 0:
         return math.nan if a == 0 or math.isnan(a) else math.copysign(inf, a)
@@ -70,8 +74,10 @@ def evaluate(e: Expr, env: Mapping[str, Value], memo: dict[int, Value] | None = 
 def _evaluate(e: Expr, env: Mapping[str, Value], memo: dict[int, Value]) -> Value:
     if e.op == "const":
         return e.value
-    if e.op in ("param", "input"):
+    if e.op in ("param", "input", "size"):
         return env[e.value]
+    if e.op == "has":
+        return all(name in env[PRESENT] for name in e.value)
     args = [memo[id(a)] for a in e.args]
     if e.op == "tuple":
         return tuple(args)

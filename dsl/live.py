@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .inputs import BY_NAME
+from .inputs import BY_NAME, REGIONS, buffer_of
 from .source import Source, Span
 from .typed import Expr, TypedProgram, TypedTerm
 
 
 class Zeros:
-    """Tells which values are exactly 0 because parameters are, and which inputs the others still read."""
+    """Tells which values are exactly 0 because parameters are, and which inputs the others still read.
 
-    def __init__(self, params: Mapping[str, float | bool]) -> None:
+    Args:
+        params: values of parameters; modes and flags decide which branch of an `if` there is.
+        present: names of the inputs that are there; None leaves every `has` open.
+    """
+
+    def __init__(self, params: Mapping[str, float | bool | str], present: frozenset[str] | None = None) -> None:
         self.zero_params = frozenset(name for name, value in params.items() if value == 0)
+        self.fixed = {name: value for name, value in params.items() if isinstance(value, (bool, str))}
+        self.present = present
         self._memo: dict[int, bool] = {}
 
     def is_zero(self, e: Expr) -> bool:
@@ -44,7 +51,9 @@ class Zeros:
         if e.op in ("add", "sub"):
             return all(self.is_zero(a) for a in e.args)
         if e.op == "if":
-            return self.is_zero(e.args[0]) and self.is_zero(e.args[2])
+            chosen = self.decide(e.args[1])
+            branches = (e.args[0], e.args[2]) if chosen is None else (e.args[0 if chosen else 2],)
+            return all(self.is_zero(a) for a in branches)
         if e.op == "call":
             record = e.builtin
             if record.keeps:
@@ -59,7 +68,49 @@ class Zeros:
             return ()
         if e.op in ("add", "sub"):
             return tuple(a for a in e.args if not self.is_zero(a))
-        return e.args
+        return self.chosen(e) or e.args
+
+    def chosen(self, e: Expr) -> tuple[Expr, ...]:
+        """The one branch of a choice that is decided when the program is specialised; () for everything else."""
+        if e.op == "if":
+            decided = self.decide(e.args[1])
+            return () if decided is None else (e.args[0 if decided else 2],)
+        if e.op == "call" and e.args and e.args[0].type.is_host and e.builtin.parsed.params[0].kind == "condition":
+            decided = self.decide(e.args[0])
+            return () if decided is None else (e.args[1 if decided else 2],)
+        return ()
+
+    def decide(self, e: Expr) -> bool | None:
+        """The truth of a condition that modes, flags and missing inputs settle; None where they leave it open."""
+        if e.op == "const":
+            return bool(e.value)
+        if e.op == "param":
+            value = self.fixed.get(e.value)
+            return value if isinstance(value, bool) else None
+        if e.op == "has":
+            return None if self.present is None else all(name in self.present for name in e.value)
+        if e.op in ("eq", "ne"):
+            left, right = (self.text(a) for a in e.args)
+            return None if left is None or right is None else (left == right) == (e.op == "eq")
+        if e.op not in ("not", "and", "or"):
+            return None
+        found = [self.decide(a) for a in e.args]
+        if e.op == "not":
+            return None if found[0] is None else not found[0]
+        settled = e.op == "or"
+        if settled in found:
+            return settled
+        return None if None in found else not settled
+
+    def text(self, e: Expr) -> str | None:
+        """The text that a mode is; None where it is open."""
+        if e.op == "const":
+            return e.value if isinstance(e.value, str) else None
+        if e.op == "param":
+            value = self.fixed.get(e.value)
+            return value if isinstance(value, str) else None
+        decided = self.decide(e.args[1]) if e.op == "if" else None
+        return None if decided is None else self.text(e.args[0 if decided else 2])
 
     def inputs(self, e: Expr) -> frozenset[str]:
         """Names of the fixed inputs and regions that the value reads."""
@@ -93,7 +144,10 @@ def where_read(program: TypedProgram, name: str) -> tuple[Source, Span | None]:
     def reads(e: Expr, regions: bool) -> bool:
         if regions:
             return e.op == "region" and name == "mask" and e.value in ("masked", "unmasked")
-        return e.op == "input" and (e.value == name or f"state.{BY_NAME[e.value].raw[0]}" == name)
+        if e.op != "input":
+            return False
+        spec = BY_NAME.get(e.value)
+        return bool(e.value == name or buffer_of(e.value) == name or (spec and f"state.{spec.raw[0]}" == name))
 
     terms = live_terms(program, {p: info.value for p, info in program.params.items()})
     for regions in (False, True):
@@ -107,7 +161,7 @@ def where_read(program: TypedProgram, name: str) -> tuple[Source, Span | None]:
 
 def buffers(inputs: frozenset[str]) -> frozenset[str]:
     """Render buffers and item fields behind inputs and regions: ``masked`` reads the mask, if the item has one."""
-    needed = {BY_NAME[name].buffer for name in inputs if name in BY_NAME}
+    needed = {buffer_of(name) for name in inputs if name not in REGIONS}
     if inputs & {"masked", "unmasked"}:
         needed.add("mask")
     return frozenset(needed - {""})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .interval import Interval
 from .source import Source, Span
-from .types import Type
+from .types import Facts, Kind, Type
 
 if TYPE_CHECKING:
     from .builtins.spec import Builtin
@@ -21,10 +21,17 @@ class Expr:
     ``lt le gt ge eq ne``, ``if`` (then, condition, otherwise), ``component`` (``value`` is the index),
     ``call`` (``value`` is the builtin; ``names`` are the argument names, in step with ``args``) and ``error``.
 
+    Also ``has`` (``value`` are the names that must be there), ``size`` (``value`` is the letter of a dimension),
+    ``memory`` (``value`` is the name; last step's or this step's value, detached), ``extern`` (``value`` is the
+    declaration, ``names`` as in a call), ``field`` (``value`` names a field of the record in ``args``), ``over``
+    (``value`` is sum or mean; the list, and the value for each ``item``) and ``item`` (``value`` is the variable).
+
+    ``via`` says which definition gave the value, if one did: ``l1(masked)`` is a call of ``mean`` via ``l1``.
+
     Values are shared: a ``let`` that is read twice is one object, so the tree is a graph.
     """
 
-    __slots__ = ("args", "names", "op", "source", "span", "type", "value")
+    __slots__ = ("args", "names", "op", "source", "span", "type", "value", "via")
 
     def __init__(
         self,
@@ -35,9 +42,10 @@ class Expr:
         source: Source,
         value: Any = None,
         names: tuple[str, ...] = (),
+        via: Expansion | None = None,
     ) -> None:
         self.op, self.args, self.type, self.span, self.source = op, args, type, span, source
-        self.value, self.names = value, names
+        self.value, self.names, self.via = value, names, via
 
     @property
     def builtin(self) -> Builtin:
@@ -78,40 +86,138 @@ class Expr:
                 stack.extend((a, False) for a in reversed(node.args))
 
 
-class ParamInfo:
-    """A parameter: its default, the values that it may take, and where it is declared."""
+class Expansion(NamedTuple):
+    """One call of a definition that was expanded in place.
 
-    __slots__ = ("default", "name", "range", "source", "span", "unit", "value")
+    Attributes:
+        name: the definition.
+        prelude: whether it is one of the language's own.
+        args: the values of its parameters, defaults included.
+        span: the call, in ``source``.
+        source: the text of the call.
+    """
+
+    name: str
+    prelude: bool
+    args: Mapping[str, Expr]
+    span: Span
+    source: Source
+
+
+class InputInfo(NamedTuple):
+    """An input that the program declares.
+
+    Attributes:
+        name: as declared; ``near.rendered`` for a field of a declared view.
+        kind: what it looks like.
+        range: what it can be.
+        stage: STEP for numbers and flags that the host knows, else TENSOR.
+        facts: what it means.
+        optional: whether it may be missing.
+        same: of a view, whether it shares this camera.
+        span: the declaration, in ``source``.
+        source: the text of the declaration.
+    """
+
+    name: str
+    kind: Kind
+    range: Interval
+    stage: int
+    facts: Facts
+    optional: bool
+    same: bool
+    span: Span
+    source: Source
+
+
+class ExternInfo(NamedTuple):
+    """A function that the host registers: its parameters as a builtin has them, its results by name ("" for one)."""
+
+    name: str
+    params: tuple[tuple[str, Kind | None, Facts, Interval, Expr | None], ...]
+    results: tuple[tuple[str, Type], ...]
+    frozen: bool
+    span: Span
+    source: Source
+
+
+class MemoryInfo(NamedTuple):
+    """A value that lasts from step to step: what it starts as, its new value, and when it is renewed."""
+
+    name: str
+    init: Expr
+    update: Expr
+    when: Expr | None
+    type: Type
+    span: Span
+    source: Source
+
+
+class ParamInfo:
+    """A parameter: its default, the values that it may take, and where it is declared.
+
+    ``choices`` are the texts that a mode may be; () for numbers and flags.
+    """
+
+    __slots__ = ("choices", "default", "name", "range", "source", "span", "unit", "value")
 
     def __init__(
         self,
         name: str,
         unit: str,
-        default: float | bool,
-        value: float | bool,
+        default: float | bool | str,
+        value: float | bool | str,
         range: Interval,
         span: Span,
         source: Source,
+        choices: tuple[str, ...] = (),
     ) -> None:
         self.name, self.unit, self.default, self.value = name, unit, default, value
+        self.choices = choices
         self.range, self.span, self.source = range, span, source
 
 
 class TypedTerm:
-    """One term of the loss: it exists at the steps where ``when`` is true, always if there is no ``when``."""
+    """One term of the loss: it exists at the steps where ``when`` is true, always if there is no ``when``.
 
-    __slots__ = ("name", "source", "span", "value", "when")
+    ``name`` is the whole name; of ``term tracking.colour`` the ``group`` is tracking, else "".
+    """
 
-    def __init__(self, name: str, value: Expr, when: Expr | None, span: Span, source: Source) -> None:
+    __slots__ = ("group", "name", "source", "span", "value", "when")
+
+    def __init__(
+        self, name: str, value: Expr, when: Expr | None, span: Span, source: Source, group: str = ""
+    ) -> None:
         self.name, self.value, self.when, self.span, self.source = name, value, when, span, source
+        self.group = group
 
 
 class TypedProgram:
-    """A checked program. ``params`` carry the values in force, overrides included."""
+    """A checked program. ``params`` carry the values in force, overrides included.
 
-    __slots__ = ("docstring", "params", "source", "terms")
+    ``lets`` are the program's own named values, ``sources`` every text that it is made of, its own first.
+    """
+
+    __slots__ = ("docstring", "externs", "inputs", "lets", "memories", "params", "source", "sources", "terms")
 
     def __init__(
-        self, source: Source, docstring: str, params: dict[str, ParamInfo], terms: tuple[TypedTerm, ...]
+        self,
+        source: Source,
+        docstring: str,
+        params: dict[str, ParamInfo],
+        terms: tuple[TypedTerm, ...],
+        inputs: dict[str, InputInfo] | None = None,
+        lets: dict[str, Expr] | None = None,
+        memories: dict[str, MemoryInfo] | None = None,
+        externs: dict[str, ExternInfo] | None = None,
+        sources: tuple[Source, ...] = (),
     ) -> None:
         self.source, self.docstring, self.params, self.terms = source, docstring, params, terms
+        self.inputs, self.lets = inputs or {}, lets or {}
+        self.memories, self.externs = memories or {}, externs or {}
+        self.sources = sources or (source,)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The term groups in order of their first term; () if the program has none."""
+        return tuple(dict.fromkeys(t.group for t in self.terms if t.group))

@@ -109,12 +109,33 @@ def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     return result
 
 
-def ssim(a: Tensor, b: Tensor, r: Tensor | None = None, padding: str = "same") -> Tensor:
+def _ssim_map_within(a: Tensor, b: Tensor, r: Tensor) -> Tensor:
+    """SSIM with the statistics of each window taken from the region alone: blurs divided by the blurred region."""
+    a, b = reductions.inside(a, torch.sign(r)), reductions.inside(b, torch.sign(r))
+    channels = a.shape[-1]
+    blurred = _blur(torch.cat([a * r, b * r, (a * a + b * b) * r, a * b * r, r], -1))
+    weight = blurred[..., 4 * channels :]
+    safe = torch.where(weight > 0, weight, torch.ones_like(weight))
+    mu_a, mu_b, squares, product = (blurred[..., : 4 * channels] / safe).chunk(4, -1)
+    p = _parts(mu_a, mu_b, squares, product)
+    return p.c * p.d / (p.a * p.b)
+
+
+def ssim(
+    a: Tensor, b: Tensor, r: Tensor | None = None, padding: str = "same", window_mask: bool | float = False
+) -> Tensor:
     """Mean SSIM over the region, of images that are zeroed outside it; 1 for an empty region (nothing differs).
 
-    Padding "valid" keeps only pixels whose window lies inside the image.
+    Padding "valid" keeps only pixels whose window lies inside the image. With ``window_mask`` nothing outside the
+    region enters a window at all.
     """
-    values = ssim_map(a, b) if r is None else ssim_map(reductions.inside(a, r), reductions.inside(b, r))
+    if r is None:
+        # Zeros beyond the image's border are outside every region.
+        values = _ssim_map_within(a, b, torch.ones_like(a[..., :1])) if window_mask else ssim_map(a, b)
+    elif window_mask:
+        values = _ssim_map_within(a, b, r)
+    else:
+        values = ssim_map(reductions.inside(a, r), reductions.inside(b, r))
     if padding == "valid":
         values = values[:, BORDER:-BORDER, BORDER:-BORDER]
         r = None if r is None else r[:, BORDER:-BORDER, BORDER:-BORDER]

@@ -51,6 +51,42 @@ def log(x: Tensor) -> Tensor:
     return x.log()
 
 
+def log1p(x: Tensor) -> Tensor:
+    """log(1 + x)."""
+    return x.log1p()
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return x.tanh()
+
+
+def sin(x: Tensor) -> Tensor:
+    """Sine."""
+    return x.sin()
+
+
+def cos(x: Tensor) -> Tensor:
+    """Cosine."""
+    return x.cos()
+
+
+def acos(x: Tensor) -> Tensor:
+    """The angle with this cosine."""
+    return x.acos()
+
+
+def floor(x: Tensor) -> Tensor:
+    """The largest whole number that is at most x; no gradient."""
+    return x.detach().floor()
+
+
+def sign(x: Tensor) -> Tensor:
+    """-1, 0 or 1; NaN stays NaN; no gradient."""
+    x = x.detach()
+    return torch.where(x.isnan(), x, x.sign())
+
+
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x))."""
     return x.sigmoid()
@@ -101,6 +137,29 @@ def where(c: Operand, a: Operand, b: Operand) -> Tensor:
 def detach(x: Tensor) -> Tensor:
     """x without its gradient."""
     return x.detach()
+
+
+def raw(x: Tensor) -> Tensor:
+    """x itself."""
+    return x
+
+
+def finite(x: Tensor) -> Tensor:
+    """1 where x is neither NaN nor infinite, else 0."""
+    return x.detach().isfinite().to(x.dtype)
+
+
+def valid(x: Tensor) -> Tensor:
+    """1 where x is finite and above 0, else 0."""
+    x = x.detach()
+    return (x.isfinite() & (x > 0)).to(x.dtype)
+
+
+def finite_or(x: Operand, other: Operand) -> Tensor:
+    """x where it is finite, else ``other``."""
+    reference = x if isinstance(x, Tensor) else other
+    value = tensor_like(x, reference)
+    return torch.where(value.isfinite(), value, tensor_like(other, reference))
 
 
 def piecewise(x: Tensor, points: Sequence[tuple[Operand, Operand]], interp: str = "linear") -> Tensor:

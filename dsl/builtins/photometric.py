@@ -14,11 +14,11 @@ _WINDOW = (
 
 SSIM = Builtin(
     "ssim",
-    '(a: visual = rendered, b: visual = target, r: region = everywhere; padding: {"same", "valid"} = "same")'
-    " -> number in [-1, 1]",
+    '(a: visual = rendered, b: visual = target, r: region = everywhere; padding: {"same", "valid"} = "same", '
+    "window_mask: flag = false) -> number in [-1, 1]",
     "Structural similarity, 1 for equal images: both are zeroed outside `r`, and the map is averaged over `r` alone; "
     'an empty region gives 1, as nothing differs there. Zero padding `"same"`, or `"valid"`, which drops a border '
-    "of 5 pixels.",
+    "of 5 pixels. With `window_mask`, the statistics of each window are of the pixels inside `r` alone.",
     good="term structure = 0.2 * (1 - ssim(masked))\nterm colour = l1(masked)",
     bad="term structure = 0.2 * ssim(masked)",
     bad_code="SSM001",
@@ -61,4 +61,17 @@ PSNR = Builtin(
     empty=100.0,
 )
 
-BUILTINS: tuple[Builtin, ...] = (SSIM, SSIM_MAP, PSNR)
+GRADIENT_L1 = Builtin(
+    "gradient_l1",
+    "(a: visual = rendered, b: visual = target, r: region = everywhere; scales: whole >= 1 = 1) -> number >= 0",
+    "Mean absolute difference of the forward differences in x and in y, summed over both, over the pixels of `r` where "
+    "they exist. With more scales, also of every second pixel, every fourth, and so on, summed.",
+    good="term edges = 0.1 * gradient_l1(masked)",
+    bad="term edges = 0.1 * gradient_l1(masked, scales=0)",
+    bad_code="RNG003",
+    window=2,
+    source="Li and Snavely, MegaDepth, CVPR 2018: the multi-scale gradient matching term",
+    reduces=True,
+)
+
+BUILTINS: tuple[Builtin, ...] = (SSIM, SSIM_MAP, PSNR, GRADIENT_L1)

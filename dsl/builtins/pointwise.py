@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+from ..facts import changed, without
 from ..interval import NONNEGATIVE, POSITIVE, REALS, Interval, inf
+from ..types import Fact, Facts
+from . import bounds
 from .spec import Builtin, Ranges
 
 
@@ -31,13 +35,42 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def _x(r: Ranges) -> Interval:
-    return r["x"] or REALS
+def log1p(x: float) -> float:
+    """log(1 + x), exact near 0; -inf at -1 and NaN below."""
+    return math.log1p(x) if x > -1 else -inf if x == -1 else math.nan
 
 
-def _clamp(r: Ranges) -> Interval:
-    lo, hi = r.get("lo") or REALS, r.get("hi") or REALS
-    return _x(r).greatest(lo).least(hi)
+def tanh(x: float) -> float:
+    """Hyperbolic tangent."""
+    return math.tanh(x)
+
+
+def sine(x: float) -> float:
+    """Sine; NaN at infinity, as for tensors."""
+    return math.sin(x) if math.isfinite(x) else math.nan
+
+
+def cosine(x: float) -> float:
+    """Cosine; NaN at infinity, as for tensors."""
+    return math.cos(x) if math.isfinite(x) else math.nan
+
+
+def acos(x: float) -> float:
+    """The angle with this cosine, 0..pi; NaN outside -1..1."""
+    return math.acos(x) if -1 <= x <= 1 else math.nan
+
+
+def floor(x: float) -> float:
+    """The largest whole number that is at most x."""
+    return float(math.floor(x)) if math.isfinite(x) else x
+
+
+def sign(x: float) -> float:
+    """-1, 0 or 1."""
+    return math.nan if math.isnan(x) else float((x > 0) - (x < 0))
+
+
+_x = bounds.x
 
 
 def _log_range(r: Ranges) -> Interval:
@@ -49,18 +82,46 @@ def _sqrt_range(r: Ranges) -> Interval:
     return _x(r).clip(0.0, inf).increasing(sqrt)
 
 
-def _least(r: Ranges) -> Interval:
-    first, *rest = [v or REALS for v in r.values()]
-    for other in rest:
-        first = first.least(other)
-    return first
+def _log1p_range(r: Ranges) -> Interval:
+    return _x(r).clip(-1.0, inf).increasing(log1p)
 
 
-def _greatest(r: Ranges) -> Interval:
-    first, *rest = [v or REALS for v in r.values()]
-    for other in rest:
-        first = first.greatest(other)
-    return first
+def _acos_range(r: Ranges) -> Interval:
+    x = _x(r).clip(-1.0, 1.0)
+    return Interval(acos(x.hi), acos(x.lo), x.hi_open, x.lo_open)
+
+
+def _floor_range(r: Ranges) -> Interval:
+    x = _x(r)
+    hi = x.hi - 1 if x.hi_open and math.isfinite(x.hi) and x.hi == math.floor(x.hi) else floor(x.hi)
+    return Interval(floor(x.lo), max(hi, floor(x.lo)))
+
+
+def _sign_range(r: Ranges) -> Interval:
+    x = _x(r)
+    lo = 1.0 if x.lo == 0 and x.lo_open else sign(x.lo)
+    hi = -1.0 if x.hi == 0 and x.hi_open else sign(x.hi)
+    return Interval(lo, hi)
+
+
+def _log_facts(given: Mapping[str, Facts]) -> Facts:
+    """The log of scales are log-scales; of depth, it is neither direct nor inverse depth."""
+    of = given.get("x", {})
+    kept = without(of, "form", "length", "parameter")
+    parameter = of.get("parameter")
+    if parameter is None or parameter.value != "activated":
+        return kept
+    return {**kept, "parameter": Fact("log", parameter.origin)}
+
+
+def _exp_facts(given: Mapping[str, Facts]) -> Facts:
+    of = {n: f for n, f in given.get("x", {}).items() if n == "parameter" and f.value == "log"}
+    return changed(of, "parameter", log="activated")
+
+
+def _sigmoid_facts(given: Mapping[str, Facts]) -> Facts:
+    of = {n: f for n, f in given.get("x", {}).items() if n == "parameter" and f.value == "logit"}
+    return changed(of, "parameter", logit="activated")
 
 
 ABS = Builtin(
@@ -73,6 +134,8 @@ ABS = Builtin(
     kernel="pointwise:abs",
     host=lambda x: abs(x),
     range=lambda r: _x(r).abs(),
+    facts=("x",),
+    drops=("parameter",),
 )
 
 SQ = Builtin(
@@ -99,6 +162,8 @@ SQRT = Builtin(
     range=_sqrt_range,
     domain=("x", NONNEGATIVE),
     increasing=("x",),
+    smooth=("x", POSITIVE),
+    safe="sqrt(max({x}, 1e-6))",
 )
 
 EXP = Builtin(
@@ -113,6 +178,7 @@ EXP = Builtin(
     domain=("x", REALS),  # real everywhere, but too large for a float beyond 88: guarded in branches not taken
     range=lambda r: Interval(exp(_x(r).lo), exp(_x(r).hi), _x(r).lo_open, _x(r).hi_open),
     increasing=("x",),
+    refact=_exp_facts,
 )
 
 LOG = Builtin(
@@ -127,6 +193,9 @@ LOG = Builtin(
     range=_log_range,
     domain=("x", POSITIVE),
     increasing=("x",),
+    smooth=("x", POSITIVE),
+    safe="log(max({x}, 1e-6))",
+    refact=_log_facts,
 )
 
 SIGMOID = Builtin(
@@ -140,86 +209,116 @@ SIGMOID = Builtin(
     host=sigmoid,
     range=lambda r: Interval(sigmoid(_x(r).lo), sigmoid(_x(r).hi), _x(r).lo_open, _x(r).hi_open),
     increasing=("x",),
+    refact=_sigmoid_facts,
 )
 
-RELU = Builtin(
-    "relu",
+LOG1P = Builtin(
+    "log1p",
     "(x: value) -> like x",
-    "max(x, 0).",
-    good="term size = mean(relu(state.scales - 0.1))",
-    bad="term size = mean(relu(state.scales - rendered))",
-    bad_code="TYP003",
-    kernel="pointwise:relu",
-    host=lambda x: max(x, 0.0),
-    range=lambda r: _x(r).clip(0.0, inf),
+    "log(1 + x), exact near 0.",
+    good="term robust = mean(log1p(abs(rendered - target)), masked)",
+    bad="term robust = mean(log1p(alpha - 3))",
+    bad_code="RNG003",
+    kernel="pointwise:log1p",
+    host=log1p,
+    range=_log1p_range,
+    domain=("x", Interval(-1.0, inf, lo_open=True)),
+    smooth=("x", Interval(-1.0, inf, lo_open=True)),
+    safe="log1p(max({x}, 0))",
     increasing=("x",),
 )
 
-CLAMP = Builtin(
-    "clamp",
-    "(x: value, lo: value, hi: value) -> like x lo hi",
-    "x, but at least `lo` and at most `hi`; no gradient where it is cut.",
-    good="term error = l1(clamp(rendered, 0, 1), target, masked)",
-    bad="term error = l1(clamp(rendered), target, masked)",
-    bad_code="TYP006",
-    kernel="pointwise:clamp",
-    host=lambda x, lo, hi: min(max(x, lo), hi),
-    range=_clamp,
-    increasing=("x", "lo", "hi"),
-)
-
-WHERE = Builtin(
-    "where",
-    "(c: condition, a: value, b: value) -> like c a b",
-    "`a` where the condition holds, else `b`. The branch that is not taken never poisons the gradient.",
-    good="term near = mean(where(depth > 0, 1 / depth, 0))",
-    bad="term near = mean(where(depth, 1, 0))",
+TANH = Builtin(
+    "tanh",
+    "(x: value) -> like x",
+    "Hyperbolic tangent, -1..1.",
+    good="term drift = mean(tanh(abs(state.means)))",
+    bad="term drift = mean(tanh(state))",
     bad_code="TYP001",
-    kernel="pointwise:where",
-    host=lambda c, a, b: a if c else b,
-    keeps=("a", "b"),
-    range=lambda r: (r["a"] or REALS).hull(r["b"] or REALS),
+    kernel="pointwise:tanh",
+    host=tanh,
+    range=lambda r: _x(r).increasing(math.tanh),
+    increasing=("x",),
 )
 
-DETACH = Builtin(
-    "detach",
+SIN = Builtin(
+    "sin",
     "(x: value) -> like x",
-    "The same value, through which no gradient flows.",
-    good="term edges = mean(abs(rendered - target) * (1 - detach(alpha)))",
-    bad="term edges = mean(detach())",
+    "Sine of an angle in radians.",
+    good="term wave = 0.5 * (1 + sin(step / 100)) * scale_reg(state)",
+    bad="term wave = mean(sin(rendered, target))",
     bad_code="TYP006",
-    kernel="pointwise:detach",
-    host=lambda x: x,
-    range=_x,
-    keeps=("x",),
+    kernel="pointwise:sin",
+    host=sine,
+    range=lambda r: bounds.angle_function(_x(r), math.sin, math.pi / 2),
 )
 
-MIN = Builtin(
-    "min",
-    "(*x: value) -> like x",
-    "The smallest of two or more values, element by element. Over pixels or gaussians use `min_over`.",
-    good="term cap = mean(min(state.scales, 0.5))",
-    bad="term cap = mean(min(state.scales))",
+COS = Builtin(
+    "cos",
+    "(x: value) -> like x",
+    "Cosine of an angle in radians.",
+    good="term wave = 0.5 * (1 + cos(step / 100)) * scale_reg(state)",
+    bad="term wave = 0.5 * (1 + cos()) * scale_reg(state)",
     bad_code="TYP006",
-    kernel="pointwise:minimum",
-    host=min,
-    range=_least,
+    kernel="pointwise:cos",
+    host=cosine,
+    range=lambda r: bounds.angle_function(_x(r), math.cos, 0.0),
+)
+
+ACOS = Builtin(
+    "acos",
+    "(x: value) -> like x",
+    "The angle with this cosine, 0..pi. Its gradient at -1 and 1 is infinite: `1 - x` measures angles without that.",
+    good="term bend = mean(acos(clamp(dot(normals, normals_from_depth), -0.9999, 0.9999)), masked)",
+    bad="term bend = mean(acos(alpha + 2))",
+    bad_code="RNG003",
+    kernel="pointwise:acos",
+    host=acos,
+    range=_acos_range,
+    domain=("x", bounds.SIGNED_UNIT),
+    smooth=("x", Interval(-1.0, 1.0, True, True)),
+    safe="acos(clamp({x}, -0.9999, 0.9999))",
+)
+
+FLOOR = Builtin(
+    "floor",
+    "(x: value) -> like x",
+    "The largest whole number that is at most x; no gradient.",
+    good="term size = 0.9 ^ floor(step / 1000) * scale_reg(state)",
+    bad="term size = floor(state) * scale_reg(state)",
+    bad_code="TYP001",
+    kernel="pointwise:floor",
+    host=floor,
+    range=_floor_range,
     increasing=("x",),
 )
 
-MAX = Builtin(
-    "max",
-    "(*x: value) -> like x",
-    "The largest of two or more values, element by element. Over pixels or gaussians use `max_over`.",
-    good="term inverse = mean(1 / max(depth, 1e-3), alpha > 0.5)",
-    bad="term inverse = max(depth, 1e-3)",
-    bad_code="TYP002",
-    kernel="pointwise:maximum",
-    host=max,
-    range=_greatest,
-    increasing=("x",),
+SIGN = Builtin(
+    "sign",
+    "(x: value) -> like x",
+    "-1 below 0, 0 at 0, 1 above; no gradient.",
+    good="term towards = mean(relu(-sign(detach(state.means)) * state.means))",
+    bad="term towards = mean(sign(state))",
+    bad_code="TYP001",
+    kernel="pointwise:sign",
+    host=sign,
+    range=_sign_range,
 )
 
-BUILTINS: tuple[Builtin, ...] = (ABS, SQ, SQRT, EXP, LOG, SIGMOID, RELU, CLAMP, WHERE, DETACH, MIN, MAX)
+BUILTINS: tuple[Builtin, ...] = (
+    ABS,
+    SQ,
+    SQRT,
+    EXP,
+    LOG,
+    LOG1P,
+    SIGMOID,
+    TANH,
+    SIN,
+    COS,
+    ACOS,
+    FLOOR,
+    SIGN,
+)
 
 __all__ = ["BUILTINS", "exp", "log", "sigmoid", "sqrt"]

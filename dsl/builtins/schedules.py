@@ -100,6 +100,17 @@ def _expdecay_range(r: Ranges) -> Interval:
     return Interval(exp(-product.hi), exp(-product.lo), product.hi_open, product.lo_open)
 
 
+def _curve_range(r: Ranges) -> Interval:
+    """Between the least and the largest value of a point."""
+    values = [v or REALS for name, v in r.items() if name.endswith(" value")]
+    if not values:
+        return REALS
+    found, *rest = values
+    for other in rest:
+        found = found.hull(other)
+    return found
+
+
 def _check_ramp(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
     at = (args.get("b") or args["a"])[0]
     lo = args["a"][0].type.range if "b" in args else ZERO
@@ -190,7 +201,7 @@ BETWEEN = Builtin(
 
 EVERY = Builtin(
     "every",
-    "(x: host, k: host > 0, offset: host >= 0 = 0) -> flag",
+    "(x: host, k: whole > 0, offset: whole >= 0 = 0) -> flag",
     "At every k-th step: x % k == offset. Multiply the term by k yourself to keep its average.",
     good="term size = 10 * 0.01 * scale_reg(state) when every(step, 10)",
     bad="term size = 0.01 * scale_reg(state) when every(step, 0)",
@@ -271,6 +282,7 @@ PIECEWISE = Builtin(
     bad_code="SCH003",
     kernel="pointwise:piecewise",
     host=piecewise,
+    range=_curve_range,
     check=_check_points,
 )
 

@@ -1,12 +1,29 @@
 """The record that a builtin is declared with, and the notation of its signature.
 
 A signature reads ``(a: visual = rendered, r: region = everywhere; delta: number > 0 = 1.0) -> number in [0, inf)``:
-parameters after the semicolon are taken by keyword only, ``*p: point`` takes any number of arguments, and the
-result is a kind or ``like x``, the kind of that argument.
+parameters after the semicolon are taken by keyword only, ``*p: point`` takes any number of arguments. `KINDS` lists
+what a parameter can take; ``gaussians 3`` is one with that many components. A default is a number, a text, ``true``,
+``false``, the name of a fixed input or region, or ``none`` for an argument that may be left out.
+
+Results are:
+
+- ``number``, ``flag``, ``host`` (a number that the host computes from host arguments);
+- ``like x y``: what arithmetic on these arguments gives;
+- ``same x``: the kind of the argument, its name included (a depth stays a depth);
+- ``component x``, ``components 2 x``: one, or two, components for each pixel or gaussian of x;
+- ``region x``: a region over the pixels or gaussians of x;
+- ``statistic x``: one value per image, `[B]`, of pixels, and a number of anything else;
+- ``per image 3``: `[B 3]`; ``gaussians 3``: `[N 3]`; ``map``, ``image``, ``depth``, ``normals``, ``region``: pixels of
+  the view that the first argument with pixels is of, or of the render;
+- ``list of region``;
+- ``(ll: like x, lh: like x)``: a record with these fields.
+
+Each may be followed by a range, ``in [0, 1]``, ``> 0`` or ``>= 0``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,8 +32,34 @@ from ..interval import REALS, Interval, inf
 
 if TYPE_CHECKING:
     from ..typed import Expr
+    from ..types import Facts, Kind
 
 Ranges = Mapping[str, "Interval | None"]
+
+Support = tuple[int, int, int, int]
+
+
+def facets(key: str, e: Expr) -> dict[str, Interval]:
+    """What is known of an argument beyond the range of its values, for the `Ranges` that have it under ``key``.
+
+    ``x components`` is their number, ``x length`` holds the length of each vector of directions, and ``points value``
+    is the range of the second number of a pair.
+    """
+    found = {}
+    kind, range_ = e.type.kind, e.type.range
+    if isinstance(kind.components, int) and kind.components > 0 and kind.is_tensor:
+        found[f"{key} components"] = Interval(kind.components, kind.components)
+    if "length" in e.type.facts and range_.within(Interval(-1, 1)):
+        found[f"{key} length"] = Interval(0, 1)
+    if kind.name == "tuple" and len(e.args) == 2:
+        found[f"{key} value"] = e.args[1].type.range
+    return found
+
+
+RESULT = re.compile(
+    r"(number|flag|host|map|image|depth|normals|region|list of region|per image \d|gaussians \d"
+    r"|(like|same|component|region|statistic)( \w+)+|components \d \w+|\(\w+: .+\))( (in|>|>=) .+)?$"
+)
 
 
 class Problem(NamedTuple):
@@ -32,20 +75,34 @@ class Problem(NamedTuple):
 KINDS: dict[str, str] = {
     "visual": "an image, a map or a depth",
     "image": "an image",
+    "map": "a map",
+    "depth": "a depth",
+    "normals": "normals, or three components for each pixel",
     "value": "a number, or a value per pixel or per gaussian",
     "tensor": "a value per pixel or per gaussian",
+    "gaussians": "a value per gaussian",
     "region": "a region",
     "condition": "a region or a condition",
     "host": "a number that is known before the step is computed",
+    "whole": "a whole number that is known before the step is computed",
     "number": "a number",
+    "flag": "true or false",
     "state": "the state record",
+    "camera": "the camera record",
+    "index": "an index of gaussians",
+    "list": "a list",
+    "string": 'the letter of a dimension, such as "K"',
     "point": "a pair of numbers, (step, value)",
     "mode": "a mode",
 }
 
 
 class ParamSpec(NamedTuple):
-    """One parameter of a signature. ``default`` is the text of an expression; None when it must be given."""
+    """One parameter of a signature.
+
+    ``default`` is the text of an expression, None when it must be given. ``components`` is what ``gaussians 3`` asks
+    for, 0 for any number.
+    """
 
     name: str
     kind: str
@@ -54,16 +111,18 @@ class ParamSpec(NamedTuple):
     keyword_only: bool = False
     variadic: bool = False
     choices: tuple[str, ...] = ()
+    components: int = 0
 
     def describe(self) -> str:
         """What it accepts, for messages."""
         if self.kind == "mode":
             return "one of " + ", ".join(f'"{c}"' for c in self.choices)
-        return KINDS[self.kind] + (f" in {self.range}" if self.range else "")
+        count = f" with {self.components} components" if self.components else ""
+        return KINDS[self.kind] + count + (f" in {self.range}" if self.range else "")
 
 
 class Signature(NamedTuple):
-    """A parsed signature. ``result`` is a kind name, ``like x`` or ``component x``."""
+    """A parsed signature. ``result`` is in the notation of this module; see `check/arguments.py`."""
 
     params: tuple[ParamSpec, ...]
     result: str
@@ -92,7 +151,8 @@ class Builtin(NamedTuple):
         bad_code: the code that ``bad`` gives.
         kernel: ``module:function`` under ``compiler/kernels`` for tensors; "" when it only exists on the host.
         host: computes it from plain numbers; None when it needs tensors.
-        range: the result's range from the ranges of the arguments; None takes it from the signature.
+        range: the result's range from the ranges of the arguments; None takes it from the signature. Further keys, in
+            `facets`, say what else is known of an argument.
         source: where the formula is from.
         keeps: the arguments through which "better when larger" passes unchanged.
         similarity: whether the result is better when larger.
@@ -104,6 +164,17 @@ class Builtin(NamedTuple):
         window: least side in pixels of the images that it works on.
         empty: for reductions over a region, the result when nothing is inside it.
         check: finds mistakes that relate arguments to each other; takes the arguments by name.
+        smooth: the argument and the values at which the derivative is finite; outside them the gradient is infinite
+            or NaN although the value may be fine.
+        safe: what to write where the argument can leave ``domain`` or ``smooth``, with ``{x}`` for its text.
+        facts: arguments whose facts the result keeps, where they agree, less those that ``drops`` names.
+        drops: facts that the result does not keep.
+        refact: makes the facts of the result from those of the arguments, instead of ``facts``. A mode argument has
+            the fact ``mode``.
+        ignores: facts in which the operands of a comparing function need not agree.
+        kind: the kind of the result from the arguments by name, where the signature cannot say it.
+        support: of a stencil, how many pixels at each border of the image have no value: left, right, top, bottom.
+            A reduction leaves them out. A function of the arguments by name where they decide it.
     """
 
     name: str
@@ -125,11 +196,33 @@ class Builtin(NamedTuple):
     window: int = 1
     empty: float = 0.0
     check: Callable[[Mapping[str, Sequence[Expr]]], Problem | None] | None = None
+    smooth: tuple[str, Interval] | None = None
+    safe: str = ""
+    facts: tuple[str, ...] = ()
+    drops: tuple[str, ...] = ()
+    refact: Callable[[Mapping[str, Facts]], Facts] | None = None
+    ignores: tuple[str, ...] = ()
+    kind: Callable[[Mapping[str, Expr]], Kind] | None = None
+    support: Support | Callable[[Mapping[str, Expr]], Support] = (0, 0, 0, 0)
+
+    def support_of(self, args: Mapping[str, Expr]) -> Support:
+        """The support of a call with these arguments."""
+        return self.support(args) if callable(self.support) else self.support
 
     @property
     def parsed(self) -> Signature:
         """The signature, parsed once."""
         return parse_signature(self.signature)
+
+
+def record_fields(result: str) -> list[tuple[str, str, Interval]]:
+    """The fields of a record result, ``(ll: like x, lh: like x >= 0)``: name, rule and range."""
+    fields = []
+    for part in _split(result[1:-1]):
+        name, _, rule = part.partition(": ")
+        rule, range_ = _kind_and_range(rule)
+        fields.append((name, rule, range_ or REALS))
+    return fields
 
 
 @cache
@@ -140,7 +233,7 @@ def parse_signature(text: str) -> Signature:
         ValueError: the text is not in the notation; a mistake in a record, which its test finds.
     """
     inside, _, result = text.partition(") -> ")
-    if not inside.startswith("(") or not result:
+    if not inside.startswith("(") or not result or not RESULT.match(result):
         raise ValueError(f"not a signature: {text!r}")
     params: list[ParamSpec] = []
     keyword_only = False
@@ -149,7 +242,7 @@ def parse_signature(text: str) -> Signature:
             keyword_only = True
             part = part[1:].strip()
         params.append(_parameter(part, keyword_only))
-    result, range_ = _kind_and_range(result)
+    result, range_ = (result, None) if result.startswith("(") else _kind_and_range(result)
     return Signature(tuple(params), result, range_ or REALS)
 
 
@@ -177,9 +270,11 @@ def _parameter(text: str, keyword_only: bool) -> ParamSpec:
         choices = tuple(c.strip().strip('"') for c in kind.strip("{}").split(","))
         kind = "mode"
     kind, range_ = _kind_and_range(kind)
+    kind, _, components = kind.partition(" ")
     if kind not in KINDS:
         raise ValueError(f"unknown kind in a signature: {kind!r}")
-    return ParamSpec(name.strip("* "), kind, range_, default or None, keyword_only, variadic, choices)
+    count = int(components) if components else 0
+    return ParamSpec(name.strip("* "), kind, range_, default or None, keyword_only, variadic, choices, count)
 
 
 def _kind_and_range(text: str) -> tuple[str, Interval | None]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import ast
-from ..builtins.spec import Builtin
+from ..builtins.spec import Builtin, facets
 from ..diagnostics import Severity
 from ..interval import Interval
 from ..source import Source, Span
-from ..typed import Expr
-from ..types import CONSTANT, FLAG, STATE, Origin, Type
-from .arguments import accept, default, region_help, result_kind
+from ..typed import Expansion, Expr
+from ..types import CONSTANT, FLAG, Origin, Type, join_spaces
+from .arguments import accept, default, region_help, result_type
 from .functions import Function
-from .operators import Signs, error, is_arithmetic, is_error, is_region, union_signs
+from .operators import Signs, agree, error, is_arithmetic, is_error, is_region, union_signs
 from .report import Frame
+from .special import extern_call, has, over, record_field
 
 if TYPE_CHECKING:
     from .expressions import Checker, Scope
+
+MAX_DEPTH = 60
+"""Definitions that may call one another in a chain."""
 
 Bound = dict[str, "Expr | list[Expr] | None"]
 
@@ -26,7 +30,11 @@ def call(checker: Checker, node: ast.Call, scope: Scope) -> Expr:
     """Type a call."""
     name, source, report = node.function.text, scope.source, checker.report
     if name == "_field" and source is report.hidden:
-        return _record_field(checker, node, scope)
+        return record_field(checker, node, scope)
+    if name == "has":
+        return has(checker, node, scope)
+    if node.args and isinstance(node.args[0], ast.Comprehension):
+        return over(checker, node, node.args[0], scope)
     function = checker.function(name, scope)
     if function is None:
         if name not in checker.lost or source is report.hidden:
@@ -34,6 +42,8 @@ def call(checker: Checker, node: ast.Call, scope: Scope) -> Expr:
         for argument in (*node.args, *(k.value for k in node.keywords)):
             checker.infer(argument, scope)
         return error(node.span, source)
+    if function.extern is not None:
+        return extern_call(checker, function.extern, node, scope)
     bound = _bind(checker, function, node, scope)
     if bound is None:
         return error(node.span, source)
@@ -136,6 +146,11 @@ def _expand(checker: Checker, function: Function, bound: Bound, node: ast.Call, 
         return error(node.span, scope.source)
     if any(is_error(value) for value in bound.values() if isinstance(value, Expr)):
         return error(node.span, scope.source)
+    if len(checker.active) >= MAX_DEPTH:
+        message = f"`{function.name}` stands at the end of a chain of {MAX_DEPTH} definitions that call one another"
+        help_ = ["definitions are expanded at each call: let fewer of them call one another in a chain"]
+        report.emit("TYP008", message, scope.source, node.span, help=help_)
+        return error(node.span, scope.source)
     report.frames.append(Frame(function.name, scope.source, node.span))
     checker.active.append(function)
     try:
@@ -145,20 +160,24 @@ def _expand(checker: Checker, function: Function, bound: Bound, node: ast.Call, 
             if isinstance(given, Expr):
                 values[parameter.name.text] = given
             elif parameter.default is not None:
-                values[parameter.name.text] = checker.infer(parameter.default, Scope(source, dict(values)))
-        if function.comparing and not _operands_agree(checker, function.name, values, node, scope):
+                inner = Scope(source, dict(values), function.module)
+                values[parameter.name.text] = checker.infer(parameter.default, inner)
+        if function.pairs and not _operands_agree(checker, function.name, values, node, scope):
             return error(node.span, scope.source)
-        result = checker.infer(definition.body, Scope(source, values))
+        result = checker.infer(definition.body, Scope(source, values, function.module))
     finally:
         checker.active.pop()
         report.frames.pop()
-    if source is report.hidden and result.source is report.hidden:
+    if is_error(result):
+        return result
+    hidden = source is report.hidden
+    t, at, text = result.type, result.span, result.source
+    if hidden and result.source is report.hidden:
         # What the prelude makes belongs to the call in the user's text.
-        t = result.type
-        signs = (_moved(t.similarity, report.hidden, node, scope), _moved(t.dissimilarity, report.hidden, node, scope))
-        t = Type(t.stage, t.kind, t.range, *signs)
-        result = Expr(result.op, result.args, t, node.span, scope.source, result.value, result.names)
-    return result
+        moved = (_moved(t.similarity, report.hidden, node, scope), _moved(t.dissimilarity, report.hidden, node, scope))
+        t, at, text = Type(t.stage, t.kind, t.range, *moved, t.facts), node.span, scope.source
+    via = Expansion(function.name, hidden, values, node.span, scope.source)
+    return Expr(result.op, result.args, t, at, text, result.value, result.names, via)
 
 
 def _moved(origins: tuple[Origin, ...], hidden: Source, node: ast.Call, scope: Scope) -> tuple[Origin, ...]:
@@ -166,8 +185,19 @@ def _moved(origins: tuple[Origin, ...], hidden: Source, node: ast.Call, scope: S
     return tuple(dict.fromkeys(Origin(scope.source, node.span) if o.source is hidden else o for o in origins))
 
 
-def _operands_agree(checker: Checker, name: str, values: dict[str, Expr], node: ast.Call, scope: Scope) -> bool:
-    """Whether the operands of a comparing function go together and the region is one of theirs."""
+def _operands_agree(
+    checker: Checker,
+    name: str,
+    values: dict[str, Expr],
+    node: ast.Call,
+    scope: Scope,
+    ignored: tuple[str, ...] = (),
+    strict: bool = True,
+) -> bool:
+    """Whether the operands of a comparing function go together and the region is one of theirs.
+
+    Without ``strict`` their components may differ: the function's own parameters say what goes.
+    """
     a, b, r = values["a"], values["b"], values["r"]
     report, source = checker.report, scope.source
     if is_error(a, b, r):
@@ -182,16 +212,17 @@ def _operands_agree(checker: Checker, name: str, values: dict[str, Expr], node: 
         report.kind("an image, a map, or a value per gaussian", a, f"the first operand of {what}")
         return False
     if len(both) == 2 and "any" not in (a.type.kind.space, b.type.kind.space):
-        if a.type.kind.space != b.type.kind.space:
+        if join_spaces(a.type.kind.space, b.type.kind.space) is None:
             report.spaces(a, b, source, node.span, what)
             return False
-        if a.type.kind.components != b.type.kind.components:
+        if a.type.kind.components != b.type.kind.components and strict:
             report.components(a, b, source, node.span, what)
             return False
+        agree(report, a, b, source, node.span, what, ignored)
     if not is_region(r):
         report.kind("a region", r, f"the third operand of {what}", region_help(r))
         return False
-    if r.type.kind.space != "any" and r.type.kind.space != both[0].type.kind.space:
+    if all(join_spaces(v.type.kind.space, r.type.kind.space) != v.type.kind.space for v in both):
         report.spaces(both[0], r, source, node.span, what)
         return False
     return True
@@ -218,29 +249,43 @@ def _primitive(
     by_name = dict(zip(names, args))
     if is_error(*args):
         return error(node.span, source)
-    if record.parsed.comparing and not _operands_agree(checker, record.name, by_name, node, scope):
+    if function.pairs and not _operands_agree(
+        checker, record.name, by_name, node, scope, record.ignores, function.comparing
+    ):
         return error(node.span, source)
     region, x = by_name.get("r"), by_name.get("x")
-    if region is not None and x is not None and region.type.kind.space not in ("any", x.type.kind.space):
+    to = by_name.get("to")
+    if to is not None and x is not None:
+        agree(report, x, to, source, node.span, f"`{record.name}`", record.ignores)
+    if region is not None and x is not None and not covers(region, x):
         report.spaces(x, region, source, node.span, f"`{record.name}`")
         return error(node.span, source)
-    kind = result_kind(checker, record, names, args, node.span, source)
-    if kind is None or not _related(checker, record, names, args):
+    made = result_type(checker, record, names, args, node.span, source)
+    if made is None or not _related(checker, record, names, args):
         return error(node.span, source)
+    kind, facts = made
     stage = max((a.type.stage for a in args), default=CONSTANT)
     ranges = _ranges(names, args)
     range_ = record.range(ranges) if record.range else record.parsed.range
     positive, negative = _signs(record, names, args, node.span, source)
     checker.count(node.span, source)
-    t = Type(stage, kind, range_, positive, negative)
+    t = Type(stage, kind, range_, positive, negative, facts)
     return Expr("call", tuple(args), t, node.span, source, record, tuple(names))
+
+
+def covers(region: Expr, x: Expr) -> bool:
+    """Whether a region says something of each pixel, gaussian, ... of a value."""
+    space = x.type.kind.space
+    return join_spaces(space, region.type.kind.space) == space
 
 
 def _ranges(names: list[str], args: list[Expr]) -> dict[str, Interval | None]:
     ranges: dict[str, Interval | None] = {}
     for i, (name, arg) in enumerate(zip(names, args)):
         known = arg.type.range if is_arithmetic(arg) and arg.type.kind.space != "any" else None
-        ranges[name if name not in ranges else f"{name}.{i}"] = known
+        key = name if name not in ranges else f"{name}.{i}"
+        ranges[key] = known
+        ranges.update(facets(key, arg))
     return ranges
 
 
@@ -267,16 +312,6 @@ def _related(checker: Checker, record: Builtin, names: list[str], args: list[Exp
         problem.at.source,
         problem.at.span,
         help=[problem.help],
-        severity=Severity.ERROR if problem.fatal else Severity.WARNING,
+        severity=Severity.ERROR if problem.fatal else None,
     )
     return not problem.fatal
-
-
-def _record_field(checker: Checker, node: ast.Call, scope: Scope) -> Expr:
-    """``_field(x, "name")`` of the prelude: the field of a record, or x itself."""
-    value = checker.infer(node.args[0], scope)
-    name = node.args[1]
-    assert isinstance(name, ast.String)
-    if value.type.kind == STATE:
-        return checker.fixed(f"state.{name.value}", value.span, value.source)
-    return value

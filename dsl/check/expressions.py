@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from .. import ast
-from ..inputs import BY_NAME, COMPONENTS, FIELDS, REGIONS
-from ..interval import UNIT, Interval
+from ..facts import common
+from ..inputs import BY_NAME, FIELDS, REGIONS
+from ..interval import Interval
 from ..source import Source, Span
-from ..typed import Expr
-from ..types import (
-    CONSTANT,
-    EVERYWHERE,
-    FLAG,
-    NUMBER,
-    REGION,
-    STATE,
-    STRING,
-    TENSOR,
-    TUPLE,
-    Type,
-    arithmetic_kind,
-)
-from . import operators
+from ..suggest import closest
+from ..typed import Expr, InputInfo
+from ..types import CONSTANT, FLAG, MODE, NUMBER, PARAMETER, STRING, TENSOR, TUPLE, Type
+from . import fields, hints, operators
 from .calls import call
 from .functions import Function, library, library_names
 from .operators import error, is_error
 from .report import Reporter
+
+if TYPE_CHECKING:
+    from .modules import Module
 
 OPS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow"}
 COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
@@ -40,13 +34,19 @@ class TooLarge(Exception):
 
 
 class Scope:
-    """Where an expression stands: its text, and the parameters of the definition around it."""
+    """Where an expression stands: its text, the parameters of the definition around it, and its file.
 
-    __slots__ = ("locals", "source")
+    The prelude has no module: its names mean the same in every program.
+    """
 
-    def __init__(self, source: Source, locals: dict[str, Expr] | None = None) -> None:
+    __slots__ = ("locals", "module", "source")
+
+    def __init__(
+        self, source: Source, locals: dict[str, Expr] | None = None, module: Module | None = None
+    ) -> None:
         self.source = source
         self.locals = locals or {}
+        self.module = module
 
 
 class Checker:
@@ -57,6 +57,9 @@ class Checker:
         self.max_steps = max_steps
         self.active: list[Function] = []
         self.lost: set[str] = set()
+        self.declared_inputs: dict[str, InputInfo] = {}
+        self.sizes: set[str] = set()
+        self.incomplete = False  # a term is missing from the typed program, because of a mistake
         self._count = 0
 
     # What the program declares; see `program.py`.
@@ -69,7 +72,7 @@ class Checker:
         """Names of the values that the program declares."""
         return []
 
-    def own_function(self, name: str) -> Function | None:
+    def own_function(self, name: str, scope: Scope) -> Function | None:
         """A definition of the program, or None."""
         return None
 
@@ -77,13 +80,29 @@ class Checker:
         """Names of the program's definitions."""
         return []
 
+    def constant(self, node: ast.Expr, source: Source) -> Expr:
+        """A value that should be known from the text alone; the names in it are those of the program."""
+        return self.infer(node, Scope(source))
+
+    def shares_camera(self, view: Expr) -> bool:
+        """Whether a second render is of this camera, so that its pixels are the render's own."""
+        return False
+
+    def may_be_missing(self, name: str, scope: Scope) -> bool | None:
+        """Whether an input can be missing; None for what is no input."""
+        return None
+
+    def fixed_names(self) -> list[str]:
+        """Names of the fixed inputs and regions."""
+        return [*(n for n in BY_NAME if "." not in n), *REGIONS]
+
     def term_names(self) -> list[str]:
         """Names of the program's terms."""
         return []
 
     def function(self, name: str, scope: Scope) -> Function | None:
         """What a call names. The prelude never sees the program's definitions."""
-        own = None if scope.source is self.report.hidden else self.own_function(name)
+        own = None if scope.module is None else self.own_function(name, scope)
         return own or library(name)
 
     def count(self, span: Span, source: Source) -> None:
@@ -120,7 +139,7 @@ class Checker:
         if isinstance(node, ast.Name):
             return self._name(node, scope)
         if isinstance(node, ast.Field):
-            return self._field(node, scope)
+            return fields.field(self, node, scope)
         if isinstance(node, ast.Call):
             return call(self, node, scope)
         if isinstance(node, ast.Tuple):
@@ -133,6 +152,9 @@ class Checker:
             return operators.negate(self.report, operand, span, source)
         if isinstance(node, ast.Conditional):
             return self._conditional(node, scope)
+        if isinstance(node, ast.Comprehension):  # inside a call that takes one, `calls.py` has gone through it
+            self.report.emit("SYN024", "`for` cannot stand here", source, span, help=["write `sum(f(p) for p in LIST)`"])
+            return error(span, source)
         return self._chain(node, scope)
 
     def _chain(self, node: ast.Binary | ast.Compare, scope: Scope) -> Expr:
@@ -169,17 +191,12 @@ class Checker:
 
     def fixed(self, name: str, span: Span, source: Source) -> Expr:
         """A fixed input or region by name."""
-        if name in REGIONS:
-            kind = EVERYWHERE if name == "everywhere" else REGION
-            range_ = Interval(1, 1) if name == "everywhere" else UNIT
-            return Expr("region", (), Type(TENSOR, kind, range_), span, source, name)
-        spec = BY_NAME[name]
-        range_ = spec.range
-        if self.max_steps is not None and name == "step":
-            range_ = Interval(0, self.max_steps - 1)
-        if self.max_steps is not None and name == "max_steps":
-            range_ = Interval(self.max_steps, self.max_steps)
-        return Expr("input", (), Type(spec.stage, spec.kind, range_), span, source, name)
+        return fields.fixed(self, name, span, source)
+
+    def field_of(self, value: Expr, name: str, span: Span, source: Source) -> Expr:
+        """A field that the value is known to have."""
+        made = fields.field_of(self, value, name, span, source)
+        return error(span, source) if made is None else made
 
     def _name(self, node: ast.Name, scope: Scope) -> Expr:
         if node.id in scope.locals:
@@ -189,6 +206,8 @@ class Checker:
             return own
         if node.id in BY_NAME or node.id in REGIONS:
             return self.fixed(node.id, node.span, scope.source)
+        if fields.is_size(self, node.id):
+            return fields.size(node.id, node.span, scope.source)
         self._unknown_name(node, scope)
         return error(node.span, scope.source)
 
@@ -199,10 +218,12 @@ class Checker:
             hint = f"`{node.id}` is a function; call it: {function.usage}"
         elif node.id in self.term_names():
             hint = "terms are results only: name the value with `let` and use it in both"
-        names = [*scope.locals, *self.value_names(), *(n for n in BY_NAME if "." not in n), *REGIONS]
+        names = [*scope.locals, *self.value_names(), *self.fixed_names()]
         near = [f"{record}.{field}" for record, fields in FIELDS.items() for field in fields if field == node.id]
         if near and not hint:
             hint = "did you mean " + " or ".join(f"`{n}`" for n in near) + "?"
+        if not hint and not closest(node.id, [*scope.locals, *self.value_names()]):
+            hint = hints.value(node.id)
         self.report.unknown_name(node.id, scope.source, node.span, names, hint)
 
     def unknown_function(self, name: ast.Ident, scope: Scope) -> None:
@@ -210,36 +231,11 @@ class Checker:
         hint = ""
         if name.text in scope.locals or name.text in BY_NAME or name.text in self.value_names() or name.text in REGIONS:
             hint = f"`{name.text}` is a value, not a function: to multiply write `{name.text} * (...)`"
+        if not hint and not closest(name.text, self.own_functions()):
+            hint = hints.function(name.text)
         self.report.unknown_function(
             name.text, scope.source, name.span, [*self.own_functions(), *library_names()], hint
         )
-
-    def _field(self, node: ast.Field, scope: Scope) -> Expr:
-        name, source = node.name.text, scope.source
-        depth = isinstance(node.value, ast.Name) and node.value.id == "depth" and "depth" not in scope.locals
-        if depth and name in FIELDS["depth"]:
-            return self.fixed(f"depth.{name}", node.span, source)
-        value = self.infer(node.value, scope)
-        if is_error(value):
-            return value
-        if value.type.kind == STATE:
-            if name in FIELDS["state"]:
-                return self.fixed(f"state.{name}", node.span, source)
-            self.report.unknown_field(name, "`state`", source, node.name.span, FIELDS["state"])
-            return error(node.span, source)
-        kind = value.type.kind
-        if name in COMPONENTS and kind.is_tensor and kind.components == 3:
-            t = Type(value.type.stage, arithmetic_kind(kind.space, 1), value.type.range)
-            return Expr("component", (value,), t, node.span, source, COMPONENTS[name])
-        if value.op == "input" and value.value == "depth":
-            self.report.unknown_field(name, "`depth`", source, node.name.span, FIELDS["depth"])
-        elif name in FIELDS["state"]:
-            self.report.kind("the state record", value, f"what `.{name}` is read from")
-        elif kind.is_tensor and kind.components == 3:
-            self.report.unknown_field(name, kind.describe(), source, node.name.span, list(COMPONENTS))
-        else:
-            self.report.unknown_field(name, kind.describe(), source, node.name.span, ())
-        return error(node.span, source)
 
     def _conditional(self, node: ast.Conditional, scope: Scope) -> Expr:
         condition = self.infer(node.condition, scope)
@@ -260,6 +256,10 @@ class Checker:
         if condition.type.kind != FLAG:
             self.report.kind("a condition, such as `after(step, 100)`", condition, "what follows `if`")
             return error(node.span, source)
+        if then.type.kind == otherwise.type.kind == STRING:
+            choices = tuple(dict.fromkeys((str(then.value), str(otherwise.value))))
+            t = Type(max(condition.type.stage, PARAMETER), MODE)
+            return Expr("if", (then, condition, otherwise), t, node.span, source, names=choices)
         for branch in (then, otherwise):
             if not operators.is_arithmetic(branch):
                 self.report.kind("a number, or a value per pixel or per gaussian", branch, "a branch of `if`")
@@ -276,5 +276,6 @@ class Checker:
         if condition.type.range.is_point:
             range_ = then.type.range if condition.type.range.lo else otherwise.type.range
         positive, negative = operators.union_signs(then, otherwise)
-        t = Type(stage, kind, range_, positive, negative)
+        facts = common(*(b.type.facts for b in (then, otherwise) if b.type.kind.is_tensor))
+        t = Type(stage, operators.named(kind, facts), range_, positive, negative, facts)
         return Expr("if", (then, condition, otherwise), t, node.span, source)

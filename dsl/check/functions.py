@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import ast
 from ..builtins import table
@@ -11,6 +12,10 @@ from ..builtins.spec import Builtin, ParamSpec, is_comparing
 from ..diagnostics import Sink
 from ..parse import parse
 from ..source import Source
+
+if TYPE_CHECKING:
+    from ..typed import ExternInfo
+    from .modules import Module
 
 PRELUDE_PATH = Path(__file__).parents[2] / "grammar" / "prelude.loss"
 
@@ -22,14 +27,28 @@ class Function:
         name: as called.
         params: name, whether it has a default, whether it is taken by keyword only, whether it takes any number.
         builtin: the record of a primitive, else None.
-        definition: the syntax of a ``def``, else None; ``source`` is the text that it stands in.
+        definition: the syntax of a ``def``, else None; ``source`` is the text that it stands in, and ``module`` what
+            the names in it mean.
+        extern: the declaration of a function that the host registers, else None.
     """
 
-    __slots__ = ("builtin", "comparing", "definition", "name", "params", "source")
+    __slots__ = ("builtin", "comparing", "definition", "extern", "module", "name", "params", "source")
 
-    def __init__(self, name: str, builtin: Builtin | None, definition: ast.Def | None, source: Source | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        builtin: Builtin | None,
+        definition: ast.Def | None,
+        source: Source | None,
+        module: Module | None = None,
+        extern: ExternInfo | None = None,
+    ) -> None:
         self.name, self.builtin, self.definition, self.source = name, builtin, definition, source
-        if builtin is not None:
+        self.module, self.extern = module, extern
+        if extern is not None:
+            self.params = tuple(ParamSpec(n, "value", None, None if d is None else "") for n, _, _, _, d in extern.params)
+            self.comparing = False
+        elif builtin is not None:
             self.params = builtin.parsed.params
             self.comparing = builtin.parsed.comparing
         else:
@@ -37,6 +56,12 @@ class Function:
             defaults = tuple((p.name.text, None if p.default is None else "") for p in definition.parameters)
             self.params = tuple(ParamSpec(n, "value", None, d) for n, d in defaults)
             self.comparing = is_comparing(defaults)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether it compares its first two arguments over its third, with defaults or without."""
+        own = self.definition is not None and self.module is not None
+        return self.comparing or (not own and [p.name for p in self.params[:3]] == ["a", "b", "r"])
 
     @property
     def usage(self) -> str:

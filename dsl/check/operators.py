@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..facts import changed, common, disagreements, without
 from ..interval import UNIT, ZERO, Interval
 from ..source import Source, Span
 from ..typed import Expr
 from ..types import (
     ERROR,
     FLAG,
-    GAUSSIAN_REGION,
+    MODE,
+    NO_FACTS,
     NUMBER,
-    REGION,
+    PARAMETER,
+    STRING,
     TENSOR,
+    Fact,
+    Facts,
     Kind,
     Origin,
     Type,
     arithmetic_kind,
+    join_spaces,
 )
 from .report import Reporter
 
@@ -48,6 +54,11 @@ def is_arithmetic(e: Expr) -> bool:
     return e.type.kind in (NUMBER, FLAG) or e.type.kind.is_tensor
 
 
+def choices_of(e: Expr) -> tuple[str, ...]:
+    """The texts that a mode can be."""
+    return e.names if e.type.kind == MODE else (str(e.value),)
+
+
 def is_region(e: Expr) -> bool:
     """Whether the value says which pixels or gaussians are meant."""
     return e.type.kind.name == "region"
@@ -56,24 +67,78 @@ def is_region(e: Expr) -> bool:
 def broadcast(report: Reporter, operands: list[Expr], source: Source, span: Span, what: str) -> Kind | None:
     """The kind that arithmetic on the operands gives, or None after reporting why there is none.
 
-    Numbers go with anything, one component with several; pixels never meet gaussians.
+    Numbers go with anything, one component with several; pixels never meet gaussians, nor one view another.
     """
-    space, components, at = "", 1, operands[0]
+    space, components, at, wide = "", 1, operands[0], operands[0]
+    found: int | str = components
     for e in operands:
         kind = e.type.kind
         if kind.space in ("", "any"):
             continue
-        if space and kind.space != space:
+        joined = join_spaces(space, kind.space)
+        if joined is None:
             report.spaces(at, e, source, span, what)
             return None
-        if not space:
-            space, components, at = kind.space, kind.components, e
-        elif kind.components != components and kind.components != 1:
-            if components != 1:
-                report.components(at, e, source, span, what)
+        if joined != space:
+            space, at = joined, e
+        if kind.components not in (found, 1):
+            if found != 1:
+                report.components(wide, e, source, span, what)
                 return None
-            components, at = kind.components, e
-    return arithmetic_kind(space, components)
+            found, wide = kind.components, e
+    return arithmetic_kind(space, found)
+
+
+def named(kind: Kind, facts: Facts) -> Kind:
+    """The kind of a result that still means what its operand meant: a depth times a number is a depth."""
+    if kind.layout != "pixels":
+        return kind
+    if kind.components == 1 and ("measure" in facts or "form" in facts):
+        return Kind("depth", kind.space, 1)
+    if kind.components == 3 and ("frame" in facts or "length" in facts):
+        return Kind("normals", kind.space, 3)
+    return kind
+
+
+def agree(
+    report: Reporter,
+    left: Expr,
+    right: Expr,
+    source: Source,
+    span: Span,
+    what: str,
+    ignored: tuple[str, ...] = (),
+) -> None:
+    """Report each fact in which two values that meet disagree. The result is still a value of its kind."""
+    for spec, a, b in disagreements(left.type.facts, right.type.facts, ignored):
+        report.facts(spec, left, a, right, b, source, span, what)
+
+
+def combined_facts(op: str, left: Expr, right: Expr) -> Facts:
+    """What is still known of the result of ``+ - * / ^``."""
+    a, b = left.type.facts, right.type.facts
+    if not a and not b:
+        return NO_FACTS
+    left_number, right_number = not left.type.kind.is_tensor, not right.type.kind.is_tensor
+    if left_number or right_number:
+        facts, number = (b, left) if left_number else (a, right)
+        if op == "pow" or (op == "div" and left_number and "form" not in facts):
+            return NO_FACTS
+        if op == "div" and left_number:
+            return changed(without(facts, "role", "parameter"), "form", direct="inverse", inverse="direct")
+        falls = (op == "sub" and left_number) or (op in ("mul", "div") and number.type.range.sign != 1)
+        return without(facts, "form", "role", "parameter") if falls else facts
+    if op == "mul":
+        for one, other in ((left, b), (right, a)):
+            if one.type.kind.name == "region":
+                return other
+            if one.type.facts.get("role", Fact("")).value == "coverage":
+                scaled = changed(other, "measure", expected="accumulated")
+                return without(changed(scaled, "length", unit="weighted"), "role")
+    if op == "div" and b.get("role", Fact("")).value == "coverage":
+        scaled = changed(a, "measure", accumulated="expected")
+        return without(changed(scaled, "length", weighted="unit"), "role")
+    return without(common(a, b), "role") if op == "add" else NO_FACTS
 
 
 def signs(op: str, left: Expr, right: Expr) -> Signs:
@@ -127,6 +192,8 @@ def binary(report: Reporter, op: str, left: Expr, right: Expr, span: Span, sourc
     kind = _common_kind(report, left, right, span, source, text)
     if kind is None:
         return error(span, source)
+    if op in ("add", "sub"):
+        agree(report, left, right, source, span, f"`{text}`")
     if op == "div" and right.type.range == ZERO:
         report.emit("RNG003", "this divides by 0", right.source, right.span)
         return error(span, source)
@@ -138,7 +205,8 @@ def binary(report: Reporter, op: str, left: Expr, right: Expr, span: Span, sourc
     range_ = RANGES[op](left.type.range, right.type.range)
     if op == "mul" and left is right:
         range_ = left.type.range.power(Interval(2, 2))
-    return Expr(op, (left, right), Type(stage, kind, range_, positive, negative), span, source)
+    facts = combined_facts(op, left, right)
+    return Expr(op, (left, right), Type(stage, named(kind, facts), range_, positive, negative, facts), span, source)
 
 
 def negate(report: Reporter, operand: Expr, span: Span, source: Source) -> Expr:
@@ -149,20 +217,44 @@ def negate(report: Reporter, operand: Expr, span: Span, source: Source) -> Expr:
         report.kind("a number, or a value per pixel or per gaussian", operand, "the operand of `-`")
         return error(span, source)
     kind = arithmetic_kind(operand.type.kind.space, operand.type.kind.components)
-    t = Type(operand.type.stage, kind, -operand.type.range, operand.type.dissimilarity, operand.type.similarity)
+    # What grew with distance now falls with it, and the other way round: neither direct nor inverse.
+    facts = without(operand.type.facts, "form", "role", "parameter")
+    signs = operand.type.dissimilarity, operand.type.similarity
+    t = Type(operand.type.stage, named(kind, facts), -operand.type.range, *signs, facts)
     return Expr("neg", (operand,), t, span, source)
 
 
 def compare(report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str) -> Expr:
     """A comparison: a flag of host values, a condition of numbers, a region of pixels or gaussians."""
+    if left.type.kind in (STRING, MODE) or right.type.kind in (STRING, MODE):
+        return _compare_modes(report, op, left, right, span, source, text)
     kind = _common_kind(report, left, right, span, source, text)
     if kind is None:
         return error(span, source)
+    agree(report, left, right, source, span, f"`{text}`")
     stage = max(left.type.stage, right.type.stage)
     if not kind.is_tensor:
         return Expr(op, (left, right), Type(stage, FLAG, _outcome(op, left, right)), span, source)
     region = Kind("region", kind.space, kind.components)
     return Expr(op, (left, right), Type(TENSOR, region, UNIT), span, source)
+
+
+def _compare_modes(
+    report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str
+) -> Expr:
+    """A mode parameter against one of its choices."""
+    if is_error(left, right):
+        return error(span, source)
+    mode, word = (left, right) if left.type.kind == MODE else (right, left)
+    if mode.type.kind != MODE or word.type.kind not in (STRING, MODE) or op not in ("eq", "ne"):
+        odd = word if mode.type.kind == MODE else mode
+        report.kind("a mode parameter", odd, f"an operand of `{text}`", ["modes are compared with `==` and `!=`"])
+        return error(span, source)
+    choices = choices_of(mode)
+    if word.type.kind == STRING and word.value not in choices:
+        report.not_a_choice(str(word.value), f"`{source.slice(mode.span)}`", choices, word)
+        return error(span, source)
+    return Expr(op, (left, right), Type(PARAMETER, FLAG, UNIT), span, source)
 
 
 def _outcome(op: str, left: Expr, right: Expr) -> Interval:
@@ -202,12 +294,11 @@ def logical(report: Reporter, op: str, operands: tuple[Expr, ...], span: Span, s
     kind = broadcast(report, list(operands), source, span, f"`{op}`")
     if kind is None:
         return error(span, source)
-    components = max(e.type.kind.components for e in operands)
+    components = next((c for e in operands if (c := e.type.kind.components) != 1), 1)
     space = kind.space or "any"
-    region = {"pixels": REGION, "gaussians": GAUSSIAN_REGION}.get(space)
-    if region is None or components != 1:
-        region = Kind("region", space, components)
-    return Expr(op, operands, Type(TENSOR, region, UNIT), span, source)
+    region = Kind("region", space, components)
+    facts = common(*(e.type.facts for e in operands if e.type.kind.space != "any"))
+    return Expr(op, operands, Type(TENSOR, region, UNIT, facts=facts), span, source)
 
 
 def _truth(op: str, operands: tuple[Expr, ...]) -> Interval:

@@ -14,7 +14,7 @@ from ..source import Source, Span
 from ..suggest import closest
 from ..typed import Expr, ParamInfo
 from ..types import CONSTANT, FLAG, NUMBER, STEP
-from .expressions import Checker, Scope
+from .expressions import Checker
 from .operators import is_error
 from .report import Reporter
 
@@ -34,11 +34,11 @@ def declare(checker: Checker, s: ast.Param, source: Source) -> ParamInfo | None:
             help=["the units are `steps`, `number` and `flag`"],
         )
         return None
-    limits = _limits(checker, s, source)
-    if isinstance(s.limits, ast.Choices):
-        return None
+    if isinstance(s.limits, ast.Choices) or isinstance(s.default, ast.String):
+        return _mode(checker, s, source)
+    limited = limits(checker, s.limits, source)
     default = _constant(checker, s.default, source, "the default of a parameter")
-    if default is None or limits is None:
+    if default is None or limited is None:
         return None
     value = default.value
     if isinstance(value, bool) != (unit == "flag"):
@@ -48,7 +48,7 @@ def declare(checker: Checker, s: ast.Param, source: Source) -> ParamInfo | None:
             help_ = [f"declare a flag: `param {name}: flag = {str(value).lower()}`"] if s.unit is None else []
             report.kind("a number", default, f"the default of `{name}`", help_)
         return None
-    range_ = UNITS[unit] if s.limits is None else limits
+    range_ = UNITS[unit] if s.limits is None else limited
     if not range_.within(UNITS[unit]):
         least = UNITS[unit].lo
         range_ = Interval(max(range_.lo, least), range_.hi, range_.lo_open and range_.lo > least, range_.hi_open)
@@ -79,7 +79,7 @@ def _whole(value: float) -> bool:
 
 def _constant(checker: Checker, node: ast.Expr, source: Source, what: str) -> Expr | None:
     """A value that is known from the text alone; folded to a single constant."""
-    e = checker.infer(node, Scope(source))
+    e = checker.constant(node, source)
     if is_error(e):
         return None
     if e.type.stage != CONSTANT and e.type.is_host:
@@ -93,31 +93,62 @@ def _constant(checker: Checker, node: ast.Expr, source: Source, what: str) -> Ex
     return Expr("const", (), e.type, node.span, source, evaluate(e, {}))
 
 
-def _limits(checker: Checker, s: ast.Param, source: Source) -> Interval | None:
-    limits = s.limits
-    if limits is None:
+def limits(checker: Checker, node: ast.Range | ast.Bound | None, source: Source) -> Interval | None:
+    """The range of a parameter or an input; None after reporting that it is none."""
+    if node is None:
         return REALS
-    if isinstance(limits, ast.Choices):
-        message = "parameters with a list of choices are not part of this version of the language"
-        checker.report.emit("SYN050", message, source, limits.span)
-        return None
-    if isinstance(limits, ast.Bound):
-        bound = _constant(checker, limits.value, source, "the limit of a parameter")
-        return None if bound is None else Interval(float(bound.value), inf, lo_open=limits.op == ">")
-    lo = _constant(checker, limits.lo, source, "the lower end of a range")
-    hi = _constant(checker, limits.hi, source, "the upper end of a range")
+    if isinstance(node, ast.Bound):
+        bound = _constant(checker, node.value, source, "the limit of a parameter")
+        return None if bound is None else Interval(float(bound.value), inf, lo_open=node.op == ">")
+    lo = _constant(checker, node.lo, source, "the lower end of a range")
+    hi = _constant(checker, node.hi, source, "the upper end of a range")
     if lo is None or hi is None:
         return None
     low, high = float(lo.value), float(hi.value)
     nan = math.isnan(low) or math.isnan(high)
-    if nan or low > high or (low == high and (limits.lo_open or limits.hi_open)):
+    if nan or low > high or (low == high and (node.lo_open or node.hi_open)):
         help_ = ["write the smaller end first"] if low > high else ["close both ends with `[` and `]`"]
         if nan:
             help_ = ["both ends must be numbers or `inf`"]
-        message = f"no number is in the range {source.slice(limits.span)}"
-        checker.report.emit("RNG004", message, source, limits.span, help=help_)
+        message = f"no number is in the range {source.slice(node.span)}"
+        checker.report.emit("RNG004", message, source, node.span, help=help_)
         return None
-    return Interval(low, high, limits.lo_open, limits.hi_open)
+    return Interval(low, high, node.lo_open, node.hi_open)
+
+
+def _mode(checker: Checker, s: ast.Param, source: Source) -> ParamInfo | None:
+    """A parameter that is one of several texts; a constant of the compiled program."""
+    name, report = s.name.text, checker.report
+    items = s.limits.items if isinstance(s.limits, ast.Choices) else ()
+    odd = next((i for i in items if not isinstance(i, ast.String)), None)
+    if odd is not None or s.unit is not None:
+        at = odd.span if odd is not None else s.unit.span if s.unit else s.span
+        help_ = ['write the choices as texts, as in `in {"a", "b"}`; numbers have a range, as in `in [0, 1]`']
+        report.emit("TYP001", f"the choices of `{name}` must be texts", source, at, help=help_)
+        return None
+    choices = tuple(i.value for i in items if isinstance(i, ast.String))
+    if not isinstance(s.default, ast.String):
+        checker.report.emit(
+            "TYP001",
+            f"the default of `{name}` must be a text",
+            source,
+            s.default.span,
+            help=[f'write one of its choices, or of several: `param {name} = "a" in {{"a", "b"}}`'],
+        )
+        return None
+    value = s.default.value
+    if not items:
+        help_ = [f'list them: `param {name} = "{value}" in {{"{value}", "other"}}`']
+        report.emit("TYP001", f"a mode such as `{name}` must list its choices", source, s.default.span, help=help_)
+        return None
+    if value not in choices:
+        near = closest(value, choices)
+        help_ = [f'did you mean "{near[0]}"?'] if near else ["change the default or the choices"]
+        labels = [Label(s.limits.span, "the choices", source)] if s.limits else []
+        message = f'the default of `{name}` is "{value}", which is none of its choices'
+        report.emit("RNG001", message, source, s.default.span, labels=labels, help=help_)
+        return None
+    return ParamInfo(name, "mode", value, value, UNIT, s.name.span, source, choices)
 
 
 def set_param(params: Mapping[str, ParamInfo], name: str, value: object, report: Reporter, source: Source) -> bool:
@@ -134,6 +165,15 @@ def set_param(params: Mapping[str, ParamInfo], name: str, value: object, report:
             help=near_params(name, candidates),
         )
         return False
+    if info.unit == "mode":
+        if value not in info.choices:
+            shown = ", ".join(f'"{c}"' for c in info.choices)
+            near = closest(str(value), info.choices)
+            help_ = [f'did you mean "{near[0]}"?'] if near else ()
+            report.emit("RNG002", f"`{name}` must be one of {shown}, not {value!r}", source, whole, help=help_)
+            return False
+        info.value = str(value)
+        return True
     if info.unit == "flag":
         if not isinstance(value, bool):
             report.emit("RNG002", f"`{name}` must be true or false, not {value!r}", source, whole)

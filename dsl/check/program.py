@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from .. import ast
-from ..diagnostics import Label, Severity, Sink
-from ..inputs import BY_NAME, REGIONS
-from ..interval import ZERO
+from ..diagnostics import Label, Sink
+from ..inputs import VIEW_FIELDS
 from ..source import Source, Span
-from ..typed import Expr, ParamInfo, TypedProgram, TypedTerm
-from ..types import FLAG, NUMBER, PARAMETER, STATE, TENSOR, Origin, Type
+from ..typed import Expr, ExternInfo, MemoryInfo, ParamInfo, TypedProgram, TypedTerm
+from ..types import FLAG, MODE, NUMBER, PARAMETER, VIEW, Origin, Type
+from .declare import declare, declare_input, extern_function, type_memory
 from .expressions import Checker, Scope, TooLarge
-from .functions import Function, library, prelude, primitive
+from .functions import Function, prelude
+from .modules import Library, Module
 from .operators import error, is_error
-from .params import declare, set_param
-from .report import Reporter, describe
-
-LATER = {
-    ast.Input: "`input` declarations",
-    ast.Use: "`use` statements",
-    ast.Extern: "`extern` functions",
-    ast.Memory: "`memory` declarations",
-}
+from .params import declare as declare_param
+from .params import set_param
+from .report import Reporter
+from .terms import type_term
 
 
 class ProgramChecker(Checker):
@@ -36,85 +33,168 @@ class ProgramChecker(Checker):
         params: Mapping[str, object],
         max_steps: int | None,
         lost: frozenset[str] = frozenset(),
+        folder: str | None = None,
     ) -> None:
         super().__init__(Reporter(sink, prelude()[0]), max_steps)
         self.program, self.source, self.sink = program, source, sink
         self.overrides = params
         self.typed = TypedProgram(source, "", {}, ())
-        self.lets: dict[str, ast.Let] = {}
+        path = os.path.realpath(source.name) if os.path.isfile(source.name) else ""
+        self.main = Module(source, program, path, lost)
+        self.lost = self.main.lost
+        self.library = Library(self.report, source, folder)
         self.params: dict[str, ParamInfo] = {}
-        self.pending: dict[str, ast.Param] = {}
-        self.lost = set(lost)  # declared, but with a mistake that is reported already
-        self.defs: dict[str, Function] = {}
-        self._values: dict[str, Expr] = {}
-        self._open: list[str] = []
+        self.memories: dict[str, MemoryInfo] = {}
+        self.externs: dict[str, ExternInfo] = {}
+        self.memory_types: dict[str, Type] = {}
+        self._declared_by: dict[str, Module] = {}
+        self.lost_file = False
+        self._open: list[tuple[Module, str]] = []
 
     # What names mean
 
     def value(self, name: str, scope: Scope, span: Span) -> Expr | None:
-        """A ``let`` or a parameter of the program; the prelude sees neither."""
-        if scope.source is self.report.hidden:
+        """A name that the program declares; the prelude sees none of them."""
+        if scope.module is None:
             return None
-        if name in self.pending:
-            self._param(self.pending[name])
-        if name in self.params:
-            info = self.params[name]
-            t = Type(PARAMETER, FLAG if info.unit == "flag" else NUMBER, info.range)
-            return Expr("param", (), t, span, scope.source, name)
-        if name in self._open and name not in self._values:
-            chain = " -> ".join([*self._open[self._open.index(name) :], name])
-            help_ = ["what a value is made of must be known without it"]
-            self.report.emit("TYP007", f"`{name}` is defined by itself: {chain}", scope.source, span, help=help_)
+        module = owner(name, scope.module)
+        if module is None:
+            return error(span, scope.source) if name in scope.module.lost else None
+        if name in module.lost:
             return error(span, scope.source)
-        let = self.lets.get(name)
-        if let is None:
-            return error(span, scope.source) if name in self.lost else None
-        if name not in self._values:
-            self._open.append(name)
-            self._read_first(name)
-            # A `let` is read where it stands, not inside the definitions that happen to need it first.
-            frames, self.report.frames = self.report.frames, []
-            active, self.active = self.active, []
-            try:
-                self._values[name] = self.infer(let.value, Scope(self.source))
-            finally:
-                self.report.frames, self.active = frames, active
-                self._open.pop()
-        return self._values[name]
+        if name in module.lets:
+            return self._let(name, module, scope, span)
+        statement = module.values_declared.get(name)
+        if isinstance(statement, ast.Param):
+            return self._param_value(name, statement, module, scope, span)
+        if isinstance(statement, ast.Memory):
+            return self._memory_value(name, statement, module, scope, span)
+        if isinstance(statement, ast.Input):
+            return self._input_value(name, statement, module, scope, span)
+        return None
 
-    def _read_first(self, name: str) -> None:
+    def _let(self, name: str, module: Module, scope: Scope, span: Span) -> Expr:
+        if (module, name) in self._open and name not in module.values:
+            return self._circular(name, module, scope, span)
+        if name not in module.values:
+            self._open.append((module, name))
+            self._read_first(name, module)
+            try:
+                module.values[name] = self.elsewhere(module.lets[name].value, module)
+            finally:
+                self._open.pop()
+        return module.values[name]
+
+    def elsewhere(self, node: ast.Expr, module: Module) -> Expr:
+        """An expression read where it stands, not inside the definitions that happen to need it first."""
+        frames, self.report.frames = self.report.frames, []
+        active, self.active = self.active, []
+        try:
+            return self.infer(node, Scope(module.source, None, module))
+        finally:
+            self.report.frames, self.active = frames, active
+
+    def _circular(self, name: str, module: Module, scope: Scope, span: Span) -> Expr:
+        names = [n for _, n in self._open]
+        chain = " -> ".join([*names[names.index(name) :], name])
+        help_ = ["what a value is made of must be known without it"]
+        self.report.emit("TYP007", f"`{name}` is defined by itself: {chain}", scope.source, span, help=help_)
+        return error(span, scope.source)
+
+    def _param_value(self, name: str, statement: ast.Param, module: Module, scope: Scope, span: Span) -> Expr:
+        if (module, name) in self._open:
+            return self._circular(name, module, scope, span)
+        if self._declared_by.get(name) is not module:
+            self._declare_param(statement, module)
+        info = self.params.get(name)
+        if info is None or name in module.lost:
+            return error(span, scope.source)
+        kind = {"flag": FLAG, "mode": MODE}.get(info.unit, NUMBER)
+        return Expr("param", (), Type(PARAMETER, kind, info.range), span, scope.source, name, info.choices)
+
+    def _memory_value(self, name: str, statement: ast.Memory, module: Module, scope: Scope, span: Span) -> Expr:
+        if name not in self.memory_types:
+            type_memory(self, statement, module)
+        t = self.memory_types.get(name)
+        return error(span, scope.source) if t is None else Expr("memory", (), t, span, scope.source, name)
+
+    def _input_value(self, name: str, statement: ast.Input, module: Module, scope: Scope, span: Span) -> Expr:
+        info = self.declared_inputs.get(name)
+        if info is None:
+            info = declare_input(self, statement, module)
+        if info is None:
+            return error(span, scope.source)
+        t = Type(info.stage, info.kind, info.range, facts=info.facts)
+        return Expr("input", (), t, span, scope.source, name)
+
+    def _read_first(self, name: str, module: Module) -> None:
         """Type the lets that a let reads before itself, in a loop: chains of them may be long."""
         before = self._open
-        path = [(name, iter(_names(self.lets[name].value)))]
+        opened = {n for m, n in before if m is module}
+        path = [(name, iter(_names(module.lets[name].value)))]
         seen = {name}
         while path:
-            found = next((n for n in path[-1][1] if n in self.lets and n not in seen and n not in before), None)
+            found = next((n for n in path[-1][1] if n in module.lets and n not in seen and n not in opened), None)
             if found is not None:
                 seen.add(found)
-                if found not in self._values:
-                    path.append((found, iter(_names(self.lets[found].value))))
+                if found not in module.values:
+                    path.append((found, iter(_names(module.lets[found].value))))
                 continue
             done, _ = path.pop()
-            if path and done not in self._values:
-                self._open = before + [n for n, _ in path[1:]]
-                self.value(done, Scope(self.source), self.lets[done].name.span)
+            if path and done not in module.values:
+                self._open = before + [(module, n) for n, _ in path[1:]]
+                self._let(done, module, Scope(module.source, None, module), module.lets[done].name.span)
         self._open = before
 
     def value_names(self) -> list[str]:
-        """Parameters and lets."""
-        return [*self.params, *self.pending, *self.lets]
+        """Names of the values that the program declares."""
+        return [*self.main.names, *(n for n in self.main.imports if n not in self.main.defs)]
 
-    def own_function(self, name: str) -> Function | None:
-        """A ``def`` of the program."""
-        return self.defs.get(name)
+    def own_function(self, name: str, scope: Scope) -> Function | None:
+        """A ``def`` or ``extern`` that the file of the scope declares or uses."""
+        module = scope.module
+        while module is not None and name not in module.defs:
+            module = module.imports.get(name)
+        if module is None:
+            return None
+        return extern_function(self, name, module) if name in module.extern_statements else module.defs[name]
 
     def own_functions(self) -> list[str]:
         """Names of the program's definitions."""
-        return list(self.defs)
+        return [*self.main.defs, *(n for n, m in self.main.imports.items() if n in m.defs)]
 
     def term_names(self) -> list[str]:
         """Names of the program's terms."""
         return [s.name[-1].text for s in self.program.statements if isinstance(s, ast.Term)]
+
+    def constant(self, node: ast.Expr, source: Source) -> Expr:
+        """A value that should be known from the text alone; the names in it are those of its file."""
+        modules = (self.main, *self.library.modules.values())
+        module = next(m for m in modules if m.source is source)
+        return self.infer(node, Scope(source, None, module))
+
+    def shares_camera(self, view: Expr) -> bool:
+        """Whether a second render is declared ``view[same]``."""
+        name = view.args[0].value if view.op == "item" else view.value
+        info = self.declared_inputs.get(str(name))
+        return info is not None and info.same
+
+    def may_be_missing(self, name: str, scope: Scope) -> bool | None:
+        """Whether an input can be missing; None for what is no input."""
+        if name in ("mask", "target"):
+            return True
+        view, _, field = name.partition(".")
+        module = owner(view, scope.module or self.main)
+        statement = module.values_declared.get(view) if module else None
+        if module is None or not isinstance(statement, ast.Input):
+            return None
+        if view not in self.declared_inputs and declare_input(self, statement, module) is None:
+            return True
+        info = self.declared_inputs[view]
+        if not field:
+            return info.optional
+        fields = (*VIEW_FIELDS, *self.declared_inputs)
+        return True if info.kind == VIEW and field in fields else None
 
     # The program
 
@@ -123,19 +203,21 @@ class ProgramChecker(Checker):
         terms: list[TypedTerm] = []
         docstring = ""
         try:
-            self._declare()
+            declare(self, self.main)
             for statement in self.program.statements:
                 if isinstance(statement, ast.Docstring):
                     docstring = statement.text
-                elif isinstance(statement, ast.Let):
-                    self.value(statement.name.text, Scope(self.source), statement.name.span)
                 elif isinstance(statement, ast.Def):
                     self._check_unused_definition(statement)
+                elif isinstance(statement, ast.Use):
+                    terms += self._used_terms(statement)
                 elif isinstance(statement, (ast.Term, ast.Bare)):
-                    term = self._term(statement)
+                    term = type_term(self, statement, self.main)
                     if term is not None:
                         terms.append(term)
-            self._shape_of_program()
+                else:
+                    self._visit(statement)
+            self._shape_of_program(terms)
             self._check_overrides()
         except TooLarge:
             pass
@@ -144,80 +226,59 @@ class ProgramChecker(Checker):
             message = "the definitions of this program call each other too deeply"
             help_ = ["definitions are expanded at each call: let fewer of them call one another in a chain"]
             self.report.emit("TYP008", message, self.source, self.program.span, help=help_)
-        self.typed = TypedProgram(self.source, docstring, self.params, tuple(terms))
+        sources = (self.source, *(m.source for m in self.library.modules.values()))
+        lets = {name: value for name, value in self.main.values.items() if not is_error(value)}
+        self.typed = TypedProgram(
+            self.source,
+            docstring,
+            self.params,
+            tuple(terms),
+            self.declared_inputs,
+            lets,
+            self.memories,
+            self.externs,
+            sources,
+        )
         return None if self.sink.has_errors else self.typed
 
-    def _declare(self) -> None:
-        first: dict[str, Span] = {}
-        functions: dict[str, Span] = {}
-        terms: dict[str, Span] = {}
-        for s in self.program.statements:
-            what = LATER.get(type(s))
-            if what is not None:
-                self.lost.update(_introduced(s))
-                self.report.emit("SYN050", f"{what} are not part of this version of the language", self.source, s.span)
-            elif isinstance(s, ast.Def):
-                if self._new(s.name, functions) and library(s.name.text) is not None:
-                    self.report.emit(
-                        "NAM007",
-                        f"`{s.name.text}` is a builtin and cannot be defined again",
-                        self.source,
-                        s.name.span,
-                        help=[f"call it `my_{s.name.text}`"],
-                    )
-                if s.name.text not in self.defs:
-                    self.defs[s.name.text] = Function(s.name.text, None, s, self.source)
-                self._check_parameters(s)
-            elif isinstance(s, ast.Term):
-                if len(s.name) > 1:
-                    message = "term groups are not part of this version of the language"
-                    self.report.emit("SYN050", message, self.source, s.name[0].span.to(s.name[-1].span))
-                self._new(s.name[-1], terms)
-            elif isinstance(s, (ast.Let, ast.Param)):
-                name = s.name.text
-                if name in BY_NAME or name in REGIONS:
-                    what = "a fixed input" if name in BY_NAME else "a region"
-                    self.report.reserved(name, what, self.source, s.name.span)
-                elif self._new(s.name, first):
-                    if isinstance(s, ast.Let):
-                        self.lets[name] = s
-                    else:
-                        self.pending[name] = s
-        for p in list(self.pending.values()):
-            if p.name.text in self.pending:
-                self._param(p)
+    def _visit(self, statement: ast.Statement) -> None:
+        """Type what a statement declares, whether or not a term reads it."""
+        if isinstance(statement, ast.Extern):
+            if self.main.extern_statements.get(statement.name.text) is statement:
+                extern_function(self, statement.name.text, self.main)
+        elif isinstance(statement, (ast.Let, ast.Param, ast.Input, ast.Memory)):
+            name = statement.name[-1] if isinstance(statement, ast.Input) else statement.name
+            if name.text not in self.main.lost:
+                self.value(name.text, Scope(self.source, None, self.main), name.span)
 
-    def _param(self, s: ast.Param) -> None:
+    def _declare_param(self, s: ast.Param, module: Module) -> None:
         name = s.name.text
-        del self.pending[name]
-        self._open.append(name)
-        info = declare(self, s, self.source)
+        other = self._declared_by.get(name)
+        if other is not None and other is not module:
+            origin = Origin(self.params[name].source, self.params[name].span)
+            self.report.duplicate(name, module.source, s.name.span, origin)
+            module.lost.add(name)
+            return
+        self._open.append((module, name))
+        info = declare_param(self, s, module.source)
         self._open.pop()
         if info is None:
-            self.lost.add(name)
+            module.lost.add(name)
         else:
-            self.params[name] = info
+            self.params[name], self._declared_by[name] = info, module
 
-    def _new(self, name: ast.Ident, seen: dict[str, Span]) -> bool:
-        if name.text in seen:
-            self.report.duplicate(name.text, self.source, name.span, Origin(self.source, seen[name.text]))
-            return False
-        seen[name.text] = name.span
-        return True
-
-    def _check_parameters(self, s: ast.Def) -> None:
-        seen: dict[str, Span] = {}
-        optional = False
-        for p in s.parameters:
-            self._new(p.name, seen)
-            if p.default is None and optional:
-                message = f"`{p.name.text}` has no default but follows a parameter that has one"
-                self.report.emit("TYP006", message, self.source, p.span, help=["put it before those with defaults"])
-            optional = optional or p.default is not None
+    def _used_terms(self, s: ast.Use) -> list[TypedTerm]:
+        """The terms that a `use` brings, checked in their own file."""
+        module = self.main.used.get(id(s))
+        if module is None:
+            return []
+        names = [n.text for n in s.names] if s.names is not None else list(module.terms)
+        found = [type_term(self, module.terms[n], module) for n in names if n in module.terms]
+        return [t for t in found if t is not None]
 
     def _check_unused_definition(self, s: ast.Def) -> None:
         """Names inside a definition are checked even if it is never called: with parameters of unknown kind."""
-        function = self.defs.get(s.name.text)
+        function = self.main.defs.get(s.name.text)
         if function is None or function.definition is not s:
             return
         unknown = {p.name.text: error(p.name.span, self.source) for p in s.parameters}
@@ -225,14 +286,15 @@ class ProgramChecker(Checker):
         try:
             for p in s.parameters:
                 if p.default is not None:
-                    self.infer(p.default, Scope(self.source, unknown))
-            self.infer(s.body, Scope(self.source, unknown))
+                    self.infer(p.default, Scope(self.source, unknown, self.main))
+            self.infer(s.body, Scope(self.source, unknown, self.main))
         finally:
             self.active.pop()
 
-    def _shape_of_program(self) -> None:
+    def _shape_of_program(self, typed: list[TypedTerm]) -> None:
         terms = [s for s in self.program.statements if isinstance(s, ast.Term)]
         bare = [s for s in self.program.statements if isinstance(s, ast.Bare)]
+        used = any(isinstance(s, ast.Use) for s in self.program.statements)
         if bare and terms:
             self.report.emit(
                 "SYN052",
@@ -251,13 +313,28 @@ class ProgramChecker(Checker):
                 labels=[Label(bare[0].span, "the first one", self.source)],
                 help=["give each a name with `term`; the loss is their sum"],
             )
-        elif not bare and not terms and not self.sink.has_errors:
+        elif not bare and not terms and not (used and typed) and not self.sink.has_errors:
             self.report.emit(
                 "SYN051",
                 "this program has no term: nothing would be trained",
                 self.source,
                 Span(len(self.source.text), len(self.source.text)),
                 help=["add a line such as `term colour = photometric(masked)`"],
+            )
+        self._groups(typed)
+
+    def _groups(self, terms: list[TypedTerm]) -> None:
+        """A program uses groups for all of its terms or for none."""
+        grouped = next((t for t in terms if t.group), None)
+        lone = next((t for t in terms if not t.group), None)
+        if grouped is not None and lone is not None:
+            self.report.emit(
+                "SYN054",
+                f"term `{lone.name}` is in no group, but `{grouped.name}` is in one",
+                lone.source,
+                lone.span,
+                labels=[Label(grouped.span, f"in the group `{grouped.group}`", grouped.source)],
+                help=[f"write `term {grouped.group}.{lone.name} = ...`, or use no groups at all"],
             )
 
     def _check_overrides(self) -> None:
@@ -268,89 +345,13 @@ class ProgramChecker(Checker):
             source = Source(str(value), f"<param {name}>")
             set_param(self.params, name, value, self.report, source)
 
-    # Terms
 
-    def _term(self, s: ast.Term | ast.Bare) -> TypedTerm | None:
-        name = s.name[-1].text if isinstance(s, ast.Term) else "loss"
-        scope = Scope(self.source)
-        value = self.infer(s.value, scope)
-        when = None if s.when is None else self._when(s.when, scope)
-        if is_error(value) or (when is not None and is_error(when)):
-            return None
-        if value.type.kind != NUMBER:
-            self._not_a_number(name, value)
-            return None
-        for origin in value.type.similarity:
-            self._minimised(name, s, origin, value)
-        return TypedTerm(name, value, when, s.span, self.source)
-
-    def _minimised(self, name: str, s: ast.Term | ast.Bare, origin: Origin, value: Expr) -> None:
-        """A term that gets smaller as two images get less alike."""
-        text = " ".join(origin.source.slice(origin.span).split())
-        called = text.split("(")[0].strip()
-        record = primitive(called)
-        if record is None or record.builtin is None:  # a loss of the prelude, which is 1 - ssim inside
-            message = f"term `{name}` maximises a loss: `{called}` is better when smaller, and it enters with a minus"
-            help_ = f"remove the minus before `{text}`, or measure likeness with `ssim`"
-        else:
-            message = f"term `{name}` minimises a similarity: `{called}` is better when larger"
-            help_ = record.builtin.instead.format(call=text, arguments=text[len(called) :])
-        whole = origin.source is value.source and origin.span == value.span
-        labels = () if whole else (Label(s.span, "training makes this term small", self.source),)
-        self.report.emit("SSM001", message, origin.source, origin.span, labels=labels, help=[help_])
-
-    def _not_a_number(self, name: str, value: Expr) -> None:
-        help_: list[str] = []
-        if value.type.kind.is_tensor:
-            text = value.source.slice(value.span)
-            help_ = [f"reduce it: `mean({text})`, or over a region, `mean({text}, masked)`"]
-            if value.type.kind.space == "gaussians":
-                help_ = [f"reduce it: `mean({text})`"]
-            elif value.type.kind.name == "region":
-                help_ = [f"a region belongs inside a loss, as in `l1({text})`"]
-        elif value.type.kind == STATE:
-            help_ = ["reduce one of its fields, as in `mean(state.opacities)`"]
-        elif value.type.kind == FLAG:
-            help_ = ["a condition belongs after `when`"]
-        self.report.emit(
-            "TYP002",
-            f"term `{name}` must be a single number, but this is {describe(value)}",
-            value.source,
-            value.span,
-            help=help_,
-        )
-
-    def _when(self, node: ast.Expr, scope: Scope) -> Expr:
-        condition = self.infer(node, scope)
-        if is_error(condition):
-            return condition
-        if condition.type.stage == TENSOR:
-            help_ = ["to choose per pixel use a region, as in `l1(alpha > 0.5)`, or `where`"]
-            self.report.stage(condition, "the condition after `when`", help_)
-            return error(node.span, scope.source)
-        if condition.type.kind != FLAG:
-            self.report.kind("a condition, such as `after(step, 100)`", condition, "what follows `when`")
-            return error(node.span, scope.source)
-        if condition.type.range == ZERO:
-            within = f" within {self.max_steps} steps" if self.max_steps is not None else ""
-            self.report.emit(
-                "SCH002",
-                f"this condition is never true{within}: the term never exists",
-                condition.source,
-                condition.span,
-                help=["change the steps, or remove the term"],
-                severity=Severity.WARNING,
-            )
-        return condition
-
-
-def _introduced(s: ast.Node) -> list[str]:
-    """Names that a statement would declare if this version had it."""
-    if isinstance(s, ast.Input):
-        return [s.name[-1].text]
-    if isinstance(s, ast.Use):
-        return [n.text for n in s.names or ()]
-    return [s.name.text] if isinstance(s, (ast.Extern, ast.Memory)) else []
+def owner(name: str, module: Module) -> Module | None:
+    """The file that declares a value that this file declares or uses."""
+    at: Module | None = module
+    while at is not None and name not in at.names and name not in at.lost:
+        at = at.imports.get(name)
+    return at
 
 
 def _names(node: ast.Node) -> list[str]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..diagnostics import Diagnostic, Label, Severity, Sink
+from ..diagnostics import Diagnostic, Edit, Fix, Label, Severity, Sink
+from ..facts import FactSpec
 from ..interval import Interval, show
 from ..source import Source, Span
 from ..suggest import closest
 from ..typed import Expr
-from ..types import Kind, Origin
+from ..types import Fact, Kind, Origin
+from . import hints
 
 
 class Frame:
@@ -43,11 +45,13 @@ class Reporter:
         labels: Sequence[Label] = (),
         notes: Sequence[str] = (),
         help: Sequence[str] = (),
-        severity: Severity = Severity.ERROR,
+        severity: Severity | None = None,
+        fixes: Sequence[Fix] = (),
     ) -> None:
         """Record a finding; one inside the prelude moves out to the call, and calls of user definitions are shown."""
         extra = [label for label in labels if label.source is not self.hidden]
         note_list = list(notes)
+        moved = source is self.hidden
         if source is self.hidden:
             for frame in reversed(self.frames):
                 if frame.source is not self.hidden:
@@ -74,6 +78,7 @@ class Reporter:
                 notes=note_list,
                 help=help,
                 severity=severity,
+                fixes=() if moved else fixes,
             )
         )
 
@@ -86,7 +91,8 @@ class Reporter:
             f"there is no value named `{name}`",
             source,
             span,
-            help=[hint] if hint else _did_you_mean(name, candidates, "the values here are"),
+            help=[hint] if hint else _did_you_mean(name, names := [*candidates], "the values here are"),
+            fixes=() if hint else _renamed(name, names, span),
         )
 
     def unknown_function(
@@ -98,7 +104,8 @@ class Reporter:
             f"there is no function named `{name}`",
             source,
             span,
-            help=[hint] if hint else _did_you_mean(name, candidates, ""),
+            help=[hint] if hint else _did_you_mean(name, names := [*candidates], ""),
+            fixes=() if hint else _renamed(name, names, span),
         )
 
     def unknown_field(self, name: str, of: str, source: Source, span: Span, candidates: Sequence[str]) -> None:
@@ -108,7 +115,7 @@ class Reporter:
             f"{of} has no field `{name}`",
             source,
             span,
-            help=_did_you_mean(name, candidates, "its fields are") if candidates else (),
+            help=_hinted(hints.field(name, of)) or (_did_you_mean(name, candidates, "its fields are") if candidates else ()),
         )
 
     def duplicate(self, name: str, source: Source, span: Span, first: Origin) -> None:
@@ -140,8 +147,9 @@ class Reporter:
             message, help_ = f"`{function}` got `{name}` twice", ["keep one of the two"]
         else:
             message = f"`{function}` has no argument `{name}`"
-            help_ = _did_you_mean(name, candidates, "its arguments are")
-        self.emit("NAM006", message, source, span, help=help_)
+            help_ = _hinted(hints.argument(name, function)) or _did_you_mean(name, candidates, "its arguments are")
+        fixes = () if taken else _renamed(name, candidates, span)
+        self.emit("NAM006", message, source, span, help=help_, fixes=fixes)
 
     # Kinds
 
@@ -156,20 +164,62 @@ class Reporter:
         )
 
     def spaces(self, left: Expr, right: Expr, source: Source, span: Span, what: str) -> None:
-        """Pixels meet gaussians."""
-        pixel = left if left.type.kind.space == "pixels" else right
-        other = right if pixel is left else left
+        """Values that have no common index: pixels with gaussians, one view with another, other dimensions."""
+        a, b = left.type.kind, right.type.kind
+        help_ = ["reduce each side to a number first, for instance with `mean(...)`"]
+        both = {a.layout, b.layout}
+        if a.view != b.view:
+            first, second = (f"of `{k.view}`" if k.view else "of this render" for k in (a, b))
+            message, code = f"{what} mixes two views: {a.describe()} and {b.describe()}", "TYP011"
+            labels = [Label(left.span, first, left.source), Label(right.span, second, right.source)]
+            help_ = ["bring one into the other's view on the host, or reduce each side to a number first"]
+        elif "gaussians" in both and both <= {"gaussians", "pixels", "images"}:
+            other, at = (a, left) if a.layout != "gaussians" else (b, right)
+            splat = right if at is left else left
+            message, code = f"{what} mixes pixels with gaussians: {a.describe()} and {b.describe()}", "TYP003"
+            each = "pixel" if other.layout == "pixels" else "image"
+            labels = [
+                Label(at.span, f"one value per {each} {other.dims}", at.source),
+                Label(splat.span, f"one value per gaussian {splat.type.kind.dims}", splat.source),
+            ]
+        else:
+            message, code = f"{what} needs values of the same dimensions: {a.describe()} and {b.describe()}", "TYP012"
+            labels = [Label(left.span, a.dims, left.source), Label(right.span, b.dims, right.source)]
+        self.emit(code, message, source, span, labels=labels, help=help_)
+
+    def facts(
+        self, spec: FactSpec, left: Expr, a: Fact, right: Expr, b: Fact, source: Source, span: Span, what: str
+    ) -> None:
+        """Two values that mean different things."""
+        if source is self.hidden and any(d.code == spec.code and self._at_call(d) for d in self.sink.items):
+            return  # the call compared them already
+        labels = []
+        for e, fact in ((left, a), (right, b)):
+            labels.append(Label(e.span, f"{fact.value}", e.source))
+            if fact.origin is not None and (fact.origin.source, fact.origin.span) != (e.source, e.span):
+                labels.append(Label(fact.origin.span, f"{fact.value} comes from here", fact.origin.source))
+        thing = {"depth": "depth", "normals": "normals", "image": "colour"}.get((*spec.kinds, "")[0], "parameters")
+        help_ = [h for wanted in dict.fromkeys((b.value, a.value)) if (h := spec.convert.get(wanted))]
         self.emit(
-            "TYP003",
-            f"{what} mixes pixels with gaussians: {left.type.kind.describe()} and {right.type.kind.describe()}",
+            spec.code,
+            f"{what} compares {a.value} with {b.value} {thing}",
             source,
             span,
-            labels=[
-                Label(pixel.span, f"one value per pixel {pixel.type.kind.dims}", pixel.source),
-                Label(other.span, f"one value per gaussian {other.type.kind.dims}", other.source),
-            ],
-            help=["reduce each side to a number first, for instance with `mean(...)`"],
+            labels=labels,
+            notes=[spec.doc],
+            help=[*help_[:1], "if they are known to agree, say so with `raw(...)`"],
         )
+
+    def _at_call(self, found: Diagnostic) -> bool:
+        """Whether a finding is at a call that is being expanded."""
+        return any((f.source, f.span) == (found.source, found.span) for f in self.frames)
+
+    def not_a_choice(self, word: str, what: str, choices: Sequence[str], at: Expr) -> None:
+        """A text that is none of the choices of a mode."""
+        shown = " or ".join(f'"{c}"' for c in choices)
+        near = closest(word, choices)
+        help_ = [f'did you mean "{near[0]}"?' if near else f"write {shown}"]
+        self.emit("TYP001", f'{what} must be {shown}, but this is the text "{word}"', at.source, at.span, help=help_)
 
     def components(self, left: Expr, right: Expr, source: Source, span: Span, what: str) -> None:
         """Component counts that do not fit."""
@@ -222,6 +272,16 @@ def describe(e: Expr) -> str:
 def in_words(r: Interval) -> str:
     """A range in a message."""
     return show(r.lo) if r.is_point else f"in {r}"
+
+
+def _hinted(hint: str) -> list[str]:
+    return [hint] if hint else []
+
+
+def _renamed(name: str, candidates: Iterable[str], span: Span) -> list[Fix]:
+    """The fix where exactly one name is close to what was written."""
+    near = closest(name, list(dict.fromkeys(candidates)))
+    return [Fix(f"write `{near[0]}`", [Edit(span, near[0])])] if len(near) == 1 else []
 
 
 def _did_you_mean(name: str, candidates: Iterable[str], listing: str) -> list[str]:

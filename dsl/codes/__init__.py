@@ -10,9 +10,31 @@ from .record import Code
 @cache
 def all_codes() -> dict[str, Code]:
     """All records by code, in family order."""
-    from . import binding, config, data, names, ranges, running, semantics, syntax, types
+    from . import (
+        aggregates,
+        binding,
+        config,
+        data,
+        geometry,
+        gradients,
+        hazards,
+        masks,
+        names,
+        parameters,
+        ranges,
+        running,
+        semantics,
+        settings,
+        suppression,
+        syntax,
+        types,
+        unused,
+    )
 
-    families = (syntax, names, types, ranges, semantics, config, data, binding, running)
+    families = (
+        *(syntax, names, types, ranges, semantics, masks, geometry, parameters, hazards, gradients, aggregates),
+        *(unused, suppression, config, settings, data, binding, running),
+    )
     records = [record for family in families for record in family.CODES]
     table = {record.id: record for record in records}
     if len(table) != len(records) or len({record.slug for record in records}) != len(records):

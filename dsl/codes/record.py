@@ -17,6 +17,11 @@ class Code(NamedTuple):
             where the finding needs tensors or a running training (``BND``, ``RUN``), which tests build themselves.
         good: the same, put right: it gives no finding.
         since: the version that introduced it.
+        group: ``correctness`` (outright wrong: an error), ``suspicious`` (runs, but is hardly meant: a warning),
+            ``style`` (means what it says, but says it badly: a warning), or ``pedantic`` (a possibility, off unless
+            asked for: a warning).
+        fix: one sentence, how to put it right.
+        wrong_if: for ``pedantic`` codes, one sentence: when the finding is mistaken.
     """
 
     id: str
@@ -26,3 +31,6 @@ class Code(NamedTuple):
     bad: str = ""
     good: str = ""
     since: str = "0.1.0"
+    group: str = "correctness"
+    fix: str = ""
+    wrong_if: str = ""

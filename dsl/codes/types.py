@@ -83,4 +83,21 @@ CODES: tuple[Code, ...] = (
         bad="term colour = l1(rendered)",
         good="term colour = l1(rendered, target)",
     ),
+    Code(
+        "TYP011",
+        "views-mixed",
+        "An operation mixes the pixels of two views.",
+        "A second render has its own camera: the same pixel is another place, and the images may differ in size.",
+        bad="input near: view\nterm odd = l1(rendered, near.rendered)",
+        good="input near: view\nterm even = l1(near.rendered, near.target)",
+        fix="Bring one view into the other on the host, and declare the result as an `input`.",
+    ),
+    Code(
+        "TYP012",
+        "dimensions-differ",
+        "Operands have dimensions that do not go together.",
+        "Broadcasting them would be an accident of equal sizes.",
+        bad="input points: [M 3]\nterm odd = mean(points - state.means)",
+        good="input points: [M 3]\nterm even = mean(points) - mean(state.means)",
+    ),
 )

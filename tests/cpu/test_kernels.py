@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import splatdsl
-from splatdsl.compiler.kernels import photometric, pointwise, reductions, regions
+from splatdsl.compiler.kernels import photometric, pointwise, reductions, regions, vectors
 from splatdsl.dsl.builtins import table
 from splatdsl.dsl.check.functions import prelude
 
@@ -33,6 +33,7 @@ class Data:
         self.mask = torch.where(mask < 0.4, 0.0, torch.where(mask > 0.7, 1.0, mask))
         self.state = {"means": rand(n, 3), "scales": rand(n, 3) - 2, "opacities": rand(n) - 0.5}
         self.visible = (rand(n) > 0.3).double()
+        self.state["quats"] = rand(n, 4) - 0.5
         self.leaves = [self.rendered, self.alpha, self.depth, *self.state.values()]
         for x in self.leaves:
             x.requires_grad_(True)
@@ -109,6 +110,40 @@ def log_curve(x: Tensor) -> Tensor:
     return torch.exp((1 - t) * math.log(0.1) + t * math.log(2.0))
 
 
+def trimmed(x: Tensor, fraction: float, largest: bool) -> Tensor:
+    return x.topk(max(int(x.numel() * fraction), 1), largest=largest).values.mean()
+
+
+def hamilton(a: Tensor, b: Tensor) -> Tensor:
+    """The product by its rules: i*i = j*j = k*k = -1, i*j = k, j*k = i, k*i = j."""
+    table = [
+        [(1, 0), (1, 1), (1, 2), (1, 3)],
+        [(1, 1), (-1, 0), (1, 3), (-1, 2)],
+        [(1, 2), (-1, 3), (-1, 0), (1, 1)],
+        [(1, 3), (1, 2), (-1, 1), (-1, 0)],
+    ]
+    parts = [torch.zeros_like(a[:, 0]) for _ in range(4)]
+    for i, row in enumerate(table):
+        for j, (factor, k) in enumerate(row):
+            parts[k] = parts[k] + factor * a[:, i] * b[:, j]
+    return torch.stack(parts, -1)
+
+
+def matrices(q: Tensor) -> Tensor:
+    """Rotation matrices of quaternions wxyz."""
+    w, x, y, z = (q / (q**2).sum(-1, True).sqrt()).unbind(-1)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def entropy(p: Tensor) -> Tensor:
+    return -p * torch.log(p)
+
+
 References = dict[str, tuple[str, Callable[[Data], Tensor]]]
 
 PRIMITIVES: References = {
@@ -148,6 +183,85 @@ PRIMITIVES: References = {
         "mean(max(rendered, depth, 0.7))",
         lambda d: torch.stack([d.rendered, d.depth.expand(-1, -1, -1, 3), 0.7 + 0 * d.rendered]).amax(0).mean(),
     ),
+    "log1p": ("mean(log1p(depth))", lambda d: torch.log(1 + d.depth).mean()),
+    "tanh": ("mean(tanh(depth))", lambda d: (1 - 2 / (torch.exp(2 * d.depth) + 1)).mean()),
+    "sin": ("mean(sin(depth))", lambda d: torch.cos(d.depth - math.pi / 2).mean()),
+    "cos": ("mean(cos(depth))", lambda d: torch.sin(d.depth + math.pi / 2).mean()),
+    "acos": (
+        "mean(acos(0.9 * alpha))",
+        lambda d: (math.pi / 2 - torch.atan2(0.9 * d.alpha, torch.sqrt(1 - (0.9 * d.alpha) ** 2))).mean(),
+    ),
+    "floor": (
+        "mean(floor(4 * depth) * depth)",
+        lambda d: (torch.div(4 * d.depth.detach(), 1, rounding_mode="floor") * d.depth).mean(),
+    ),
+    "sign": (
+        "mean(sign(state.means - 0.5) * state.means)",
+        lambda d: (d.state["means"] * torch.where(d.state["means"].detach() > 0.5, 1.0, -1.0)).mean(),
+    ),
+    "raw": ("mean(raw(depth) * 2)", lambda d: 2 * d.depth.mean()),
+    "finite": (
+        "mean(where(finite(log(depth - 1)), depth, 0))",
+        lambda d: torch.where(d.depth > 1, d.depth, 0.0).mean(),
+    ),
+    "valid": ("mean(depth, valid(log(depth)))", lambda d: d.depth[d.depth > 1].mean()),
+    "region": ("mean(depth, region(alpha))", lambda d: (d.depth * d.alpha).sum() / d.alpha.sum()),
+    "softmax": (
+        "mean(softmax(3 * rendered) * target)",
+        lambda d: ((3 * d.rendered).exp() / (3 * d.rendered).exp().sum(-1, True) * d.target).mean(),
+    ),
+    "finite_or": (
+        "mean(finite_or(depth, 0) * finite_or(1 / detach(relu(depth - 1)), 2))",
+        lambda d: (d.depth * torch.where(d.depth > 1, 1 / (d.depth - 1).detach(), 2.0)).mean(),
+    ),
+    "component_mean": (
+        "mean(sq(component_mean(rendered)))",
+        lambda d: ((d.rendered[..., 0] + d.rendered[..., 1] + d.rendered[..., 2]) ** 2 / 9).mean(),
+    ),
+    "component_sum": (
+        "mean(sq(component_sum(state.scales)))",
+        lambda d: ((d.scales[:, 0] + d.scales[:, 1] + d.scales[:, 2]) ** 2).mean(),
+    ),
+    "component_product": (
+        "mean(component_product(state.scales))",
+        lambda d: (d.scales[:, 0] * d.scales[:, 1] * d.scales[:, 2]).mean(),
+    ),
+    "smallest_mean": (
+        "smallest_mean(rendered, 0.25, masked)",
+        lambda d: trimmed(d.rendered[d.m.expand_as(d.rendered) > 0], 0.25, largest=False),
+    ),
+    "largest_mean": (
+        "largest_mean(state.scales, 0.4)",
+        lambda d: trimmed(d.scales.reshape(-1), 0.4, largest=True),
+    ),
+    "norm": (
+        "mean(norm(state.means, eps=0.5))",
+        lambda d: torch.sqrt((d.state["means"] ** 2).sum(-1) + 0.25).mean(),
+    ),
+    "normalize": (
+        "mean(normalize(state.means) * state.scales)",
+        lambda d: (d.state["means"] / (d.state["means"] ** 2).sum(-1, True).sqrt() * d.scales).mean(),
+    ),
+    "dot": (
+        "mean(dot(rendered, target), masked)",
+        lambda d: masked_mean(torch.einsum("bhwc,bhwc->bhw", d.rendered, d.target)[..., None], d.m),
+    ),
+    "cross": (
+        "mean(cross(rendered, target) * depth, masked)",
+        lambda d: masked_mean(torch.linalg.cross(d.rendered, d.target, dim=-1) * d.depth, d.m),
+    ),
+    "quat_mul": (
+        "mean(sq(quat_mul(state.quats, 2 * state.quats + 1)))",
+        lambda d: (hamilton(d.state["quats"], 2 * d.state["quats"] + 1) ** 2).mean(),
+    ),
+    "quat_inverse": (
+        "mean(quat_mul(state.quats, quat_inverse(2 * state.quats)) * state.quats)",
+        lambda d: (torch.tensor([0.5, 0, 0, 0], dtype=torch.float64) * d.state["quats"]).mean(),
+    ),
+    "quat_rotate": (
+        "mean(quat_rotate(state.quats, state.means) * state.scales)",
+        lambda d: (torch.einsum("nij,nj->ni", matrices(d.state["quats"]), d.state["means"]) * d.scales).mean(),
+    ),
     "piecewise": ('mean(piecewise(alpha, (0.2, 0.1), (0.8, 2), interp="log"))', lambda d: log_curve(d.alpha).mean()),
 }
 
@@ -170,12 +284,44 @@ PRELUDE: References = {
             + 0.3 * (1 - ssim_by_windows(d.rendered, d.target)[:, 5:-5, 5:-5].mean())
         ),
     ),
+    "log_l1": ("log_l1(masked)", lambda d: masked_mean(torch.log(1 + (d.rendered - d.target).abs()), d.m)),
+    "gray": (
+        "mean(sq(gray(rendered)), masked)",
+        lambda d: masked_mean((d.rendered @ torch.tensor([[0.299], [0.587], [0.114]], dtype=torch.float64)) ** 2, d.m),
+    ),
+    "depth_l1": (
+        "depth_l1(depth, 2 * depth - 1, masked)",
+        lambda d: masked_mean((1 - d.depth).abs(), d.m),
+    ),
+    "bce": (
+        "bce(0.1 + 0.8 * alpha, masked)",
+        lambda d: torch.nn.functional.binary_cross_entropy(0.1 + 0.8 * d.alpha, d.m),
+    ),
+    "entropy": ("mean(entropy(alpha), masked)", lambda d: masked_mean(entropy(d.alpha), d.m)),
+    "binary_entropy": (
+        "mean(binary_entropy(alpha), masked)",
+        lambda d: masked_mean(entropy(d.alpha) + entropy(1 - d.alpha), d.m),
+    ),
+    "opacity_entropy": (
+        "opacity_entropy(state)",
+        lambda d: (entropy(d.opacities) + entropy(1 - d.opacities)).mean(),
+    ),
+    "anisotropy": ("mean(anisotropy(state))", lambda d: (d.scales.amax(-1) / d.scales.amin(-1)).mean()),
+    "effective_rank": (
+        "mean(effective_rank(state))",
+        lambda d: entropy(d.scales**2 / (d.scales**2).sum(-1, True)).sum(-1).exp().mean(),
+    ),
+    "flatten": ("flatten(state)", lambda d: d.scales.amin(-1).mean()),
     "mix": ("mix(mean(alpha), mean(depth), 0.25)", lambda d: 0.75 * d.alpha.mean() + 0.25 * d.depth.mean()),
     "opacity_reg": ("opacity_reg(state)", lambda d: d.opacities.mean()),
     "scale_reg": ("scale_reg(state, visible)", lambda d: d.scales[d.visible > 0].mean()),
     "reg": ("reg(state)", lambda d: d.opacities.mean() + d.scales.mean()),
     "background_alpha": ("background_alpha()", lambda d: (d.alpha * (1 - d.m)).sum() / (1 - d.m).sum()),
 }
+
+
+NEEDS_MORE = {"disparity_l1", "edge_aware_smoothness", "normal_consistency", "normal_cosine"}
+"""Prelude functions that use builtins without a kernel, or inputs that the data here has not."""
 
 
 def gradients(value: Tensor, d: Data) -> list[Tensor]:
@@ -195,7 +341,8 @@ def test_value_and_gradient(name: str) -> None:
 
 def test_everything_that_has_a_kernel_has_a_reference() -> None:
     assert {n for n, b in table().items() if b.kernel} == set(PRIMITIVES)
-    assert set(prelude()[1]) == set(PRELUDE)
+    assert set(prelude()[1]) == set(PRELUDE) | NEEDS_MORE
+    assert not set(PRELUDE) & NEEDS_MORE
     for name, (text, _) in {**PRIMITIVES, **PRELUDE}.items():
         assert f"{name}(" in text
 
@@ -215,6 +362,41 @@ def test_ssim_in_all_its_forms(padding: str, region: str | None) -> None:
         torch.testing.assert_close(g, e, rtol=1e-7, atol=1e-12)
 
 
+def test_ssim_of_what_is_inside_the_windows_alone() -> None:
+    """Each window with its own weights: what is outside the region, or outside the image, has none."""
+    d = Data(6)
+    taps = torch.tensor(photometric.window(), dtype=torch.float64)
+    weights = framed(d.m)
+    a, b = framed(d.rendered), framed(d.target)
+    window = (taps[:, None] * taps[None, :])[None, :, :, None]
+    rows = []
+    for y in range(H):
+        row = []
+        for x in range(W):
+            w = window * weights[:, y : y + 11, x : x + 11]
+            w = w / w.sum((1, 2), keepdim=True)
+            pa, pb = a[:, y : y + 11, x : x + 11], b[:, y : y + 11, x : x + 11]
+            ma, mb = (w * pa).sum((1, 2), keepdim=True), (w * pb).sum((1, 2), keepdim=True)
+            va, vb = (w * (pa - ma) ** 2).sum((1, 2)), (w * (pb - mb) ** 2).sum((1, 2))
+            cov = (w * (pa - ma) * (pb - mb)).sum((1, 2))
+            ma, mb = ma[:, 0, 0], mb[:, 0, 0]
+            row.append(((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
+        rows.append(torch.stack(row, 1))
+    expected = masked_mean(torch.stack(rows, 1), d.m)
+    found = -d.loss("-ssim(masked, window_mask=true)")
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+    for g, e in zip(gradients(found, d), gradients(expected, d)):
+        torch.testing.assert_close(g, e, rtol=1e-6, atol=1e-11)
+
+
+def test_the_border_does_not_enter_windows_that_are_masked() -> None:
+    d = Data()
+    flat, half = torch.ones_like(d.rendered), torch.full_like(d.rendered, 0.5)
+    inside = -d.loss("-ssim(window_mask=true)", rendered=flat, target=half)
+    assert inside.item() == pytest.approx((2 * 0.5 + 1e-4) / (1 + 0.25 + 1e-4)), "flat images differ in luminance alone"
+    assert -d.loss("-ssim()", rendered=flat, target=half).item() != pytest.approx(inside.item(), rel=1e-3)
+
+
 def test_the_window_of_ssim() -> None:
     taps = photometric.window()
     assert math.fsum(taps) == pytest.approx(1, abs=1e-15)
@@ -232,7 +414,16 @@ def test_curves_of_tensors_equal_those_of_the_host(interp: str) -> None:
     torch.testing.assert_close(pointwise.piecewise(x, points, interp).tolist(), expected, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["abs", "sq", "sqrt", "exp", "log", "sigmoid", "relu"])
+ON_NUMBERS = [
+    n
+    for n, b in table().items()
+    if b.host
+    and b.kernel.startswith("pointwise:")
+    and [(p.name, p.variadic) for p in b.parsed.params] == [("x", False)]
+]
+
+
+@pytest.mark.parametrize("name", ON_NUMBERS)
 def test_functions_of_tensors_equal_those_of_the_host(name: str) -> None:
     host = table()[name].host
     assert host is not None
@@ -243,7 +434,7 @@ def test_functions_of_tensors_equal_those_of_the_host(name: str) -> None:
 
 # Edges: every builtin stays finite, value and gradient, and says what its documentation says
 
-REGIONAL = [n for n, b in table().items() if b.reduces and "r" in [p.name for p in b.parsed.params]]
+REGIONAL = [n for n, b in table().items() if b.kernel and b.reduces and "r" in [p.name for p in b.parsed.params]]
 
 
 @pytest.mark.parametrize("name", REGIONAL)
@@ -251,13 +442,18 @@ def test_an_empty_region(name: str) -> None:
     d = Data()
     d.mask = torch.zeros_like(d.mask)
     comparing = table()[name].parsed.comparing
-    text = f"-{name}(masked)" if comparing else f"-{name}(rendered, masked)"
+    fraction = "0.5, " if "fraction" in [p.name for p in table()[name].parsed.params] else ""
+    text = f"-{name}(masked)" if comparing else f"-{name}(rendered, {fraction}masked)"
     found = d.loss(text)
     assert found.item() == pytest.approx(-table()[name].empty, rel=1e-12)
     assert all((g == 0).all() for g in gradients(found, d)), "an empty region has no gradient"
 
 
-@pytest.mark.parametrize("name", [n for n in PRELUDE if n not in ("mix", "opacity_reg", "scale_reg", "reg")])
+OF_THE_STATE = ("opacity_reg", "scale_reg", "reg", "opacity_entropy", "anisotropy", "effective_rank", "flatten")
+NOT_COMPARING = (*OF_THE_STATE, "mix", "gray", "depth_l1", "bce", "entropy", "binary_entropy")
+
+
+@pytest.mark.parametrize("name", [n for n in PRELUDE if n not in NOT_COMPARING])
 def test_an_empty_region_of_a_prelude_function(name: str) -> None:
     d = Data()
     d.mask = torch.ones_like(d.mask) if name == "background_alpha" else torch.zeros_like(d.mask)
@@ -435,6 +631,47 @@ def test_guards_change_no_value() -> None:
 
 
 # Kernels on their own
+
+
+@pytest.mark.parametrize("over", [-1, -2, -3])
+def test_reductions_over_one_dimension(over: int) -> None:
+    g = torch.Generator().manual_seed(2)
+    x = torch.rand(4, 3, 2, generator=g, dtype=torch.float64)
+    r = (torch.rand(4, 3, 1, generator=g) > 0.5).double()
+    r[1] = 0
+    kept = over == -1
+    torch.testing.assert_close(reductions.sum(x, None, over), x.sum(over, keepdim=kept))
+    torch.testing.assert_close(reductions.mean(x, None, over), x.mean(over, keepdim=kept))
+    weights = r.expand_as(x)
+    total, count = (x * weights).sum(over, keepdim=kept), weights.sum(over, keepdim=kept)
+    torch.testing.assert_close(reductions.sum(x, r, over), total)
+    torch.testing.assert_close(reductions.mean(x, r, over), torch.where(count > 0, total / count.clamp(min=1e-9), 0.0))
+    assert reductions.mean(torch.zeros(4, 0, 2), None, -2).tolist() == [[0.0, 0.0]] * 4
+
+
+def test_trimmed_means_round_down_and_keep_one() -> None:
+    x = torch.tensor([[4.0], [1.0], [3.0], [2.0]])
+    assert reductions.smallest_mean(x, 0.74).item() == 1.5
+    assert reductions.smallest_mean(x, 0.01).item() == 1
+    assert reductions.largest_mean(x, 1.0).item() == 2.5
+    assert reductions.largest_mean(x, 0.5, torch.tensor([[0.0], [1.0], [1.0], [1.0]])).item() == 3
+    assert reductions.smallest_mean(torch.tensor([[1.0], [math.nan]]), 0.5).isnan(), "NaN is not trimmed away"
+    assert reductions.smallest_mean(torch.zeros(0, 3), 0.5).item() == 0
+
+
+def test_vectors_of_zero_have_gradients() -> None:
+    x = torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, 4.0]], requires_grad=True)
+    assert vectors.norm(x).flatten().tolist() == [0, 5]
+    (g,) = torch.autograd.grad(vectors.norm(x).sum(), [x])
+    torch.testing.assert_close(g, torch.tensor([[0.0, 0.0, 0.0], [0.6, 0.0, 0.8]]))
+    assert vectors.normalize(x)[0].tolist() == [0, 0, 0]
+    (g,) = torch.autograd.grad(vectors.normalize(x).sum(), [x])
+    assert g[0].tolist() == [0, 0, 0]
+    q = torch.zeros(1, 4, requires_grad=True)
+    for value in (vectors.quat_inverse(q).sum(), vectors.quat_rotate(q, x[1:].detach()).sum()):
+        (g,) = torch.autograd.grad(value, [q])
+        assert g.isfinite().all()
+    assert vectors.quat_rotate(q, x[1:]).tolist() == [[3, 0, 4]]
 
 
 def test_comparisons_and_selection() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from splatdsl.dsl.api import analyse, check_text
+from splatdsl.dsl.diagnostics import Severity
 from splatdsl.dsl.interval import NONNEGATIVE, POSITIVE, REALS, UNIT, Interval, inf, point
 from splatdsl.dsl.source import Source
 from splatdsl.dsl.typed import Expr, TypedProgram
@@ -33,7 +34,9 @@ def tensor(text: str) -> Expr:
 
 
 def codes(text: str) -> list[str]:
-    return [d.code for d in check_text(PARAMS + text)]
+    """Codes of the checker itself; rules about well-typed programs have tests of their own."""
+    warnings = ("SCH001", "SCH002", "SCH004")
+    return [d.code for d in check_text(PARAMS + text) if d.severity is Severity.ERROR or d.code in warnings]
 
 
 @pytest.mark.parametrize(
@@ -90,8 +93,8 @@ def test_numbers(text: str, stage: int, range_: Interval | None) -> None:
         ("rendered.r", "map", "[B H W 1]"),
         ("depth", "depth", "[B H W 1]"),
         ("depth.accumulated", "depth", "[B H W 1]"),
-        ("depth + 1", "map", "[B H W 1]"),
-        ("-depth", "map", "[B H W 1]"),
+        ("depth + 1", "depth", "[B H W 1]"),
+        ("-depth", "depth", "[B H W 1]"),
         ("masked", "region", "[B H W 1]"),
         ("alpha > 0.5", "region", "[B H W 1]"),
         ("rendered > 0.5", "region", "[B H W 3]"),
@@ -116,7 +119,7 @@ def test_numbers(text: str, stage: int, range_: Interval | None) -> None:
         ("where(after(step, 5), rendered, 0)", "image", "[B H W 3]"),
         ("rendered if on else alpha", "image", "[B H W 3]"),
         ("masked if on else unmasked", "region", "[B H W 1]"),
-        ("detach(depth)", "map", "[B H W 1]"),
+        ("detach(depth)", "depth", "[B H W 1]"),
         ("piecewise(alpha, (0, 1), (1, 2))", "map", "[B H W 1]"),
         ("max(alpha, masked)", "map", "[B H W 1]"),
         ("1 - ssim_map()", "image", "[B H W 3]"),
@@ -265,7 +268,7 @@ def test_a_user_definition_has_the_operand_forms_too() -> None:
         ("mean(sqrt(alpha - 1.5))", ["RNG003"]),
         ("mean(alpha.r)", ["NAM003"]),
         ("mean(state.quats.x)", ["NAM003"]),
-        ("mean(depth.median)", ["NAM003"]),
+        ("mean(depth.medium)", ["NAM003"]),
         ("step.r", ["NAM003"]),
     ],
 )

@@ -1,0 +1,73 @@
+"""Vectors and quaternions wxyz: functions of the last dimension."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _squares(x: Tensor) -> Tensor:
+    return (x * x).sum(dim=-1, keepdim=True)
+
+
+def norm(x: Tensor, eps: float | Tensor = 0.0) -> Tensor:
+    """sqrt(sum(x^2) + eps^2), keeping a trailing 1; gradient 0 at 0."""
+    squares = _squares(x) + eps * eps
+    positive = squares > 0
+    root = torch.where(positive, squares, torch.ones_like(squares)).sqrt()
+    return torch.where(positive, root, torch.zeros_like(root))
+
+
+def normalize(x: Tensor) -> Tensor:
+    """x over its length; 0, with zero gradient, for 0."""
+    squares = _squares(x)
+    positive = squares > 0
+    inverse = torch.where(positive, squares, torch.ones_like(squares)).rsqrt()
+    return x * torch.where(positive, inverse, torch.zeros_like(inverse))
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of products of components, keeping a trailing 1."""
+    return (a * b).sum(dim=-1, keepdim=True)
+
+
+def cross(a: Tensor, b: Tensor) -> Tensor:
+    """Cross product of vectors with three components."""
+    (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
+    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
+
+
+def softmax(x: Tensor) -> Tensor:
+    """exp of each component over the sum of all."""
+    return x.softmax(dim=-1)
+
+
+def quat_mul(a: Tensor, b: Tensor) -> Tensor:
+    """Hamilton product."""
+    (aw, ax, ay, az), (bw, bx, by, bz) = a.unbind(-1), b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        -1,
+    )
+
+
+def quat_inverse(q: Tensor) -> Tensor:
+    """Conjugate over squared length; 0 for 0."""
+    squares = _squares(q)
+    positive = squares > 0
+    conjugate = torch.cat([q[..., :1], -q[..., 1:]], -1)
+    inverse = 1 / torch.where(positive, squares, torch.ones_like(squares))
+    return conjugate * torch.where(positive, inverse, torch.zeros_like(inverse))
+
+
+def quat_rotate(q: Tensor, v: Tensor) -> Tensor:
+    """The vectors turned by the quaternions, which are normalised first; not turned by 0."""
+    unit = normalize(q)
+    w, axis = unit[..., :1], unit[..., 1:]
+    twice = 2 * cross(axis, v)
+    return v + w * twice + cross(axis, twice)

@@ -1,0 +1,68 @@
+"""What a well-typed program can still get wrong. One rule is one function, listed here once.
+
+A rule reads the typed program and reports through `Context.report`; it never changes the program. Rules that guess
+are pedantic: they run only when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import colour, composite, flow, hazards, hazards_half, masks, optional, schedules, similarity, supply, unused
+from .context import Context
+
+if TYPE_CHECKING:
+    from ..program import ProgramChecker
+
+
+class Rule(NamedTuple):
+    """One rule: what it is about, its function, and whether it guesses."""
+
+    name: str
+    run: Callable[[Context], None]
+    pedantic: bool = False
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("optional inputs are read under `has`", optional.check),
+    Rule("renderer and data supply what terms read", supply.check),
+    Rule("terms exist and weigh something", schedules.check),
+    Rule("steps are compared half-open and in whole steps", schedules.check_steps),
+    Rule("every k-th step keeps the average", schedules.check_every),
+    Rule("terms that take over meet", schedules.check_gaps),
+    Rule("a large weight starts softly", schedules.check_hard_start, pedantic=True),
+    Rule("terms reach what is trained", flow.check),
+    Rule("nothing is compared with itself or aligned to the prediction", flow.check_self),
+    Rule("a run compares the render with data", flow.check_data),
+    Rule("values and gradients stay finite", hazards.check),
+    Rule("half precision is enough where it is used", hazards_half.check),
+    Rule("means are over the pixels that count", masks.check),
+    Rule("pixels that should not count do not", masks.check_ignored),
+    Rule("what compares images uses one mask", masks.check_one_mask),
+    Rule("LPIPS uses the mask too", masks.check_perceptual, pedantic=True),
+    Rule("regions say what counts, not what is opaque", masks.check_coverage, pedantic=True),
+    Rule("means have no floor of a whole pixel", masks.check_floor, pedantic=True),
+    Rule("regions keep their borders", masks.check_resized, pedantic=True),
+    Rule("something acts on what the mask hides", masks.check_removed, pedantic=True),
+    Rule("render and photograph are on the same background", composite.check),
+    Rule("colours are in 0..1", colour.check),
+    Rule("nothing is divided by its extremes", colour.check_extremes, pedantic=True),
+    Rule("the weight of SSIM is that of 3DGS", similarity.check_half, pedantic=True),
+    Rule("SSIM does not stand alone", similarity.check_alone, pedantic=True),
+    Rule("declarations are read", unused.check),
+)
+
+
+def run_rules(
+    checker: ProgramChecker,
+    renderer: frozenset[str] | None,
+    data: frozenset[str] | None,
+    pedantic: bool,
+    half: bool,
+) -> None:
+    """Run the rules on a checked program; with ``pedantic`` also those that guess."""
+    context = Context(checker, renderer, data, half)
+    for rule in RULES:
+        if pedantic or not rule.pedantic:
+            rule.run(context)

@@ -1,0 +1,59 @@
+"""What rules look at, and the questions that several of them ask of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ...live import Zeros
+from ...typed import Expr, TypedProgram, TypedTerm
+from ..report import Reporter
+
+if TYPE_CHECKING:
+    from ..program import ProgramChecker
+
+
+class Context:
+    """A checked program and what is known of its run.
+
+    Attributes:
+        program: the typed program. Terms with mistakes are not among its terms.
+        report: where findings go.
+        max_steps: length of the run, or None.
+        renderer: buffers that the renderer makes, or None.
+        data: fields that every item of the data has, or None.
+        half: whether the run renders in half precision.
+        broken: whether something of the program is missing because of a mistake; what looks unused may not be.
+        zeros: which values the parameters in force make 0.
+    """
+
+    def __init__(
+        self, checker: ProgramChecker, renderer: frozenset[str] | None, data: frozenset[str] | None, half: bool
+    ) -> None:
+        self.checker = checker
+        self.program: TypedProgram = checker.typed
+        self.report: Reporter = checker.report
+        self.max_steps = checker.max_steps
+        self.renderer, self.data, self.half = renderer, data, half
+        self.broken = checker.sink.has_errors
+        self.zeros = Zeros({name: info.value for name, info in self.program.params.items()})
+        self._zero_terms = {id(t) for t in self.program.terms if self.zeros.is_zero(t.value)}
+
+    @property
+    def live(self) -> tuple[TypedTerm, ...]:
+        """The terms that are not 0 because a parameter or a number is."""
+        return tuple(t for t in self.program.terms if id(t) not in self._zero_terms)
+
+    def values(self) -> Iterator[tuple[TypedTerm, Expr]]:
+        """Every value of every live term, each once for the first term that has it."""
+        seen: set[int] = set()
+        for term in self.live:
+            for e in term.value.walk():
+                if id(e) not in seen:
+                    seen.add(id(e))
+                    yield term, e
+
+    def text(self, e: Expr) -> str:
+        """The source text of a value on one line, shortened."""
+        text = " ".join(e.source.slice(e.span).split())
+        return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,85 @@
+"""Whether renderer and data supply what the terms read; a term that is 0 reads nothing."""
+
+from __future__ import annotations
+
+from ...diagnostics import Label
+from ...inputs import RENDER_BUFFERS, buffer_of
+from ...suggest import closest
+from ...typed import Expr, TypedTerm
+from ...types import TENSOR, VIEW
+from .context import Context
+from .optional import known
+
+
+def check(context: Context) -> None:
+    """BUF001 and BUF002 for what cannot be supplied, BUF003 for terms that this data never has."""
+    if context.renderer is None and context.data is None:
+        return
+    for term in context.live:
+        needed = known(term.when, True) if term.when is not None else frozenset()
+        missing = _never_there(context, needed)
+        if missing:
+            _never(context, term, missing)
+            continue
+        inputs = context.zeros.inputs(term.value)
+        for e in term.value.walk():
+            if e.op == "input" and e.value in inputs:
+                _renderer(context, term, e)
+                _data(context, term, e)
+
+
+def _never_there(context: Context, names: frozenset[str]) -> str:
+    """The first of these optional inputs that no item of the data can have."""
+    if context.data is None:
+        return ""
+    fixed = {"mask", "target"}
+    return next((n for n in sorted(names) if n.partition(".")[0] not in context.data | fixed), "")
+
+
+def _never(context: Context, term: TypedTerm, name: str) -> None:
+    when = term.when
+    assert when is not None
+    context.report.emit(
+        "BUF003",
+        f"term `{term.name}` never exists with this data: no item has `{name}`",
+        when.source,
+        when.span,
+        help=[f"add `{name}` to the data, or remove the term for this run"],
+    )
+
+
+def _renderer(context: Context, term: TypedTerm, e: Expr) -> None:
+    buffer = buffer_of(e.value)
+    if context.renderer is None or buffer not in RENDER_BUFFERS or buffer in context.renderer:
+        return
+    near = closest(e.value, sorted(context.renderer))
+    made = f"; it does make `{near[0]}`" if near else ""
+    context.report.emit(
+        "BUF001",
+        f"the renderer does not make `{e.value}`, which term `{term.name}` reads",
+        e.source,
+        e.span,
+        labels=[Label(term.span, "the term", term.source)],
+        help=["choose a renderer that makes it, or remove the term" + made],
+    )
+
+
+def _data(context: Context, term: TypedTerm, e: Expr) -> None:
+    if context.data is None:
+        return
+    name = buffer_of(e.value)
+    info = context.program.inputs.get(name)
+    if name not in ("target", "mask") and (info is None or info.optional or info.stage != TENSOR):
+        return
+    if name in context.data:
+        return
+    if info is not None and info.kind == VIEW:
+        help_ = ["this trainer renders one view a step; run the loss in a trainer that renders a second one"]
+    elif info is not None:
+        help_ = [f"add it to the data, or declare it optional with `?` and write `when has({name})`"]
+    elif name == "mask":
+        help_ = ["`masked` also works on data without masks: it is everywhere then"]
+    else:
+        help_ = ["choose data with images"]
+    message = f"the data has no `{name}` for every view, which term `{term.name}` reads"
+    context.report.emit("BUF002", message, e.source, e.span, help=help_)

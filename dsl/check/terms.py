@@ -1,0 +1,103 @@
+"""Terms: a value that is a single number, and the condition under which it exists."""
+
+from __future__ import annotations
+
+from .. import ast
+from ..diagnostics import Edit, Fix, Label
+from ..interval import ZERO
+from ..source import Source
+from ..typed import Expr, TypedTerm
+from ..types import FLAG, NUMBER, STATE, TENSOR, Origin
+from .expressions import Checker, Scope
+from .functions import primitive
+from .modules import Module
+from .operators import error, is_error
+from .report import describe
+
+
+def type_term(checker: Checker, s: ast.Term | ast.Bare, module: Module) -> TypedTerm | None:
+    """A term with its condition; None after reporting that it is none."""
+    name = ".".join(part.text for part in s.name) if isinstance(s, ast.Term) else "loss"
+    group = s.name[0].text if isinstance(s, ast.Term) and len(s.name) > 1 else ""
+    scope = Scope(module.source, None, module)
+    value = checker.infer(s.value, scope)
+    when = None if s.when is None else _when(checker, s.when, scope)
+    if is_error(value) or (when is not None and is_error(when)):
+        checker.incomplete = True
+        return None
+    if value.type.kind != NUMBER:
+        _not_a_number(checker, name, value)
+        checker.incomplete = True
+        return None
+    for origin in value.type.similarity:
+        _minimised(checker, name, s, origin, value, module.source)
+    return TypedTerm(name, value, when, s.span, module.source, group)
+
+
+def _minimised(checker: Checker, name: str, s: ast.Term | ast.Bare, origin: Origin, value: Expr, source: Source) -> None:
+    """A term that gets smaller as two images get less alike."""
+    text = " ".join(origin.source.slice(origin.span).split())
+    called = text.split("(")[0].strip()
+    record = primitive(called)
+    if record is None or record.builtin is None:  # a loss of the prelude, which is 1 - ssim inside
+        message = f"term `{name}` maximises a loss: `{called}` is better when smaller, and it enters with a minus"
+        help_ = f"remove the minus before `{text}`, or measure likeness with `ssim`"
+    else:
+        message = f"term `{name}` minimises a similarity: `{called}` is better when larger"
+        help_ = record.builtin.instead.format(call=text, arguments=text[len(called) :])
+    whole = origin.source is value.source and origin.span == value.span
+    labels = () if whole else (Label(s.span, "training makes this term small", source),)
+    fixes = [] if record is None or record.builtin is None else _turned(origin, text, record.builtin.instead)
+    checker.report.emit("SSM001", message, origin.source, origin.span, labels=labels, help=[help_], fixes=fixes)
+
+
+def _not_a_number(checker: Checker, name: str, value: Expr) -> None:
+    help_: list[str] = []
+    if value.type.kind.is_tensor:
+        text = value.source.slice(value.span)
+        help_ = [f"reduce it: `mean({text})`, or over a region, `mean({text}, masked)`"]
+        if value.type.kind.space == "gaussians":
+            help_ = [f"reduce it: `mean({text})`"]
+        elif value.type.kind.name == "region":
+            help_ = [f"a region belongs inside a loss, as in `l1({text})`"]
+    elif value.type.kind == STATE:
+        help_ = ["reduce one of its fields, as in `mean(state.opacities)`"]
+    elif value.type.kind == FLAG:
+        help_ = ["a condition belongs after `when`"]
+    checker.report.emit(
+        "TYP002",
+        f"term `{name}` must be a single number, but this is {describe(value)}",
+        value.source,
+        value.span,
+        help=help_,
+    )
+
+
+def _when(checker: Checker, node: ast.Expr, scope: Scope) -> Expr:
+    condition = checker.infer(node, scope)
+    if is_error(condition):
+        return condition
+    if condition.type.stage == TENSOR:
+        help_ = ["to choose per pixel use a region, as in `l1(alpha > 0.5)`, or `where`"]
+        checker.report.stage(condition, "the condition after `when`", help_)
+        return error(node.span, scope.source)
+    if condition.type.kind != FLAG:
+        checker.report.kind("a condition, such as `after(step, 100)`", condition, "what follows `when`")
+        return error(node.span, scope.source)
+    if condition.type.range == ZERO:
+        within = f" within {checker.max_steps} steps" if checker.max_steps is not None else ""
+        checker.report.emit(
+            "SCH002",
+            f"this condition is never true{within}: the term never exists",
+            condition.source,
+            condition.span,
+            help=["change the steps, or remove the term"],
+        )
+    return condition
+
+
+def _turned(origin: Origin, text: str, instead: str) -> list[Fix]:
+    """A similarity that is bounded by 1, turned into a loss."""
+    if not instead.startswith("write `1 - "):
+        return []
+    return [Fix(f"write `(1 - {text})`", [Edit(origin.span, f"(1 - {origin.source.slice(origin.span)})")])]
