@@ -14,9 +14,16 @@ from ..dsl.suggest import did_you_mean
 # name: (module beside this one, attribute, help); the help stands here so that listing commands imports none of them
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("check_command", "check", "Find mistakes in .loss files and run configs."),
+    "fmt": ("fmt", "fmt", "Bring .loss files into the one layout."),
     "train": ("train", "train", "Train gaussians with a loss."),
-    "explain": ("explain", "explain", "Explain a code such as NAM001, or a config key such as train.max_steps."),
+    "explain": ("explain", "explain", "Explain a file's objective, a code such as NAM001, or a config key."),
+    "rule": ("explain_code", "rule", "Explain a code, or all of them."),
+    "config": ("config_command", "config", "Print the checker's settings for a path, and where each comes from."),
+    "clean": ("clean", "clean", "Remove the results that `check` keeps of unchanged files."),
+    "plot": ("plot", "plot", "Draw the weights of a loss over the run."),
+    "reference": ("reference", "reference", "Print the reference of the language, or of one function."),
     "dump": ("dump", "dump", "Show a stage of the compiler: ast, typed, ir, fx or code."),
+    "lsp": ("lsp", "lsp", "Serve editors: findings as you type, hover, completion (needs the extra `lsp`)."),
 }
 
 

@@ -1,39 +1,50 @@
-"""``splatdsl explain``: the record behind a diagnostic code or a config key."""
+"""``splatdsl explain``: the objective in a file, or the record behind a diagnostic code or a config key."""
 
 from __future__ import annotations
 
+import os
+
 import click
 
-from ..dsl.codes import all_codes
-from ..dsl.codes.record import Code
-from ..dsl.suggest import did_you_mean
+FILES = (".loss", ".yaml", ".yml")
 
 
 @click.command()
-@click.argument("name")
-def explain(name: str) -> int:
-    """Explain NAME: a code (NAM001), its slug (unknown-name) or a config key (train.max_steps)."""
-    from ..dsl.config_schema import all_keys, only_text  # dataclasses: not needed for a code
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Explain every code.")
+@click.option("--format", type=click.Choice(["text", "json"]), help="How it is printed; text by default.")
+@click.option("--latex", is_flag=True, help="Print the objective in a file as equations for LaTeX (amsmath).")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Explain a file for a training of N steps.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a config's value, for instance loss_params.ssim_weight=0.3; repeatable.",
+)
+def explain(
+    name: str | None,
+    everything: bool,
+    format: str | None,
+    latex: bool,
+    steps: int | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Explain NAME: a file, a code (NAM001), its slug (unknown-name) or a config key (train.max_steps).
 
-    codes = all_codes()
-    record = codes.get(name.upper()) or next((code for code in codes.values() if code.slug == name.lower()), None)
-    if record is not None:
-        click.echo(_describe(record))
-        return 0
-    keys = {key.dotted: key for key in all_keys()}
-    if name in keys:
-        key = keys[name]
-        click.echo(f"{key.dotted}: {key.wanted()}\n\n{key.option.doc}")
-        if key.option.only:
-            click.echo(f"Only with {only_text(key)}.")
-        return 0
-    help = did_you_mean(name, [*codes, *(code.slug for code in codes.values()), *keys])
-    raise click.UsageError(f"nothing is called `{name}`" + (f"; {help}" if help else ""))
+    Of a .loss file or a run config, print the objective: each term's formula, its weight and when it exists, what it
+    reads and what it moves. `-` reads a program from standard input. The exit status is 1 when it has errors.
+    """
+    if name is not None and (name == "-" or name.endswith(FILES) or os.path.isfile(name)):
+        if everything:
+            raise click.UsageError("--all explains every code: name no file with it")
+        if latex and format is not None:
+            raise click.UsageError("--latex and --format are two ways to print the objective: give one of them")
+        from .explain_file import explain_file
 
+        return explain_file(name, format or "text", latex, overrides, steps)
+    if latex or steps is not None or overrides:
+        raise click.UsageError(f"`{name}` is no file, and these options are for files")
+    from .explain_code import explain_name
 
-def _describe(code: Code) -> str:
-    parts = [f"{code.id} {code.slug}", code.what, code.why]
-    for title, text in (("Wrong:", code.bad), ("Right:", code.good)):
-        if text:
-            parts.append(title + "\n\n" + "\n".join(f"    {line}".rstrip() for line in text.strip("\n").split("\n")))
-    return "\n\n".join(parts)
+    return explain_name(name, everything, format or "text")

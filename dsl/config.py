@@ -73,9 +73,14 @@ def _read(path: str, overrides: Sequence[str], text: str | None, sink: Sink) -> 
 
 
 def check_config(
-    path: str | os.PathLike[str], overrides: Sequence[str] = (), text: str | None = None
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), text: str | None = None, pedantic: bool = False
 ) -> list[Diagnostic]:
-    """All findings of a config, and of its program under that config's parameters, renderer and data."""
+    """All findings of a config, and of its program under that config's parameters, renderer and data.
+
+    Args:
+        path, overrides, text: those of `load_config`.
+        pedantic: whether to report possibilities in the program too, which can be mistaken.
+    """
     sink = Sink()
     config = _read(os.fspath(path), overrides, text, sink)
     if config is None or config.origin is None or not config.origin.program.text:
@@ -93,6 +98,7 @@ def check_config(
         max_steps=config.train.max_steps if whole else None,
         renderer_buffers=renderer_buffers(config) if whole else None,
         data_fields=data_fields(config) if whole else None,
+        pedantic=pedantic,
     ):
         sink.add(config.origin.place(diagnostic))
     return sink.sorted()
@@ -104,6 +110,7 @@ def check_program(
     overrides: Sequence[str],
     max_steps: int | None = None,
     buffers: frozenset[str] | None = None,
+    pedantic: bool = False,
 ) -> list[Diagnostic]:
     """All findings of a program under values given with ``--set``, as if a config had named it.
 
@@ -112,6 +119,7 @@ def check_program(
         overrides: ``KEY=VALUE`` texts such as ``loss_params.ssim_weight=0.3``.
         max_steps: the length of training, where no override gives it; None: any.
         buffers: what the renderer supplies, where no override names it; None: anything.
+        pedantic: whether to report possibilities too, which can be mistaken.
     """
     config, found = load_config("<options>", overrides, text="loss: ''\ndata: {kind: synthetic}\n")
     if config is None or config.origin is None:
@@ -125,6 +133,7 @@ def check_program(
         params=dict(config.loss_params),
         max_steps=config.train.max_steps if "train.max_steps" in given else max_steps,
         renderer_buffers=renderer_buffers(config) if "renderer.kind" in given else buffers,
+        pedantic=pedantic,
     )
     return found + [config.origin.place(diagnostic) for diagnostic in diagnostics]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple, TextIO
 
-from .diagnostics import Diagnostic, Severity
+from .diagnostics import Diagnostic, Edit, Severity
 from .source import Source, Span
 
 WIDTH = 100  # columns of program text shown of one line; longer lines are cut around the caret
@@ -17,7 +17,15 @@ TAB = 8  # what a tab is taken to need when a line is cut
 ELLIPSIS = "..."
 
 _RESET = "\x1b[0m"
-_STYLES = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "bold": "\x1b[1m", "frame": "\x1b[34m", "help": "\x1b[36m"}
+_STYLES = {
+    "error": "\x1b[1;31m",
+    "warning": "\x1b[1;33m",
+    "bold": "\x1b[1m",
+    "frame": "\x1b[34m",
+    "help": "\x1b[36m",
+    "removed": "\x1b[31m",
+    "added": "\x1b[32m",
+}
 
 
 def full(diagnostic: Diagnostic, color: bool = False) -> str:
@@ -25,7 +33,7 @@ def full(diagnostic: Diagnostic, color: bool = False) -> str:
     style = _Style(color)
     level = diagnostic.severity.value
     header = style(level, f"{level}[{diagnostic.code} {diagnostic.slug}]") + style(
-        "bold", f": {printable(_one_line(diagnostic.message))}"
+        "bold", f": {printable(one_line(diagnostic.message))}"
     )
     places = _places(diagnostic)
     numbers = [_line_of(source, span) for source, span, _, _ in places]
@@ -40,18 +48,33 @@ def full(diagnostic: Diagnostic, color: bool = False) -> str:
     for i, source in enumerate(sources):
         marks = [_mark(source, span, text, primary) for where, span, text, primary in places if where is source]
         out += _excerpt(source, marks, gutter, "-->" if i == 0 else ":::", level, style)
-    if diagnostic.notes or diagnostic.help:
+    if diagnostic.notes or diagnostic.help or diagnostic.fixes:
         out += [" " * (gutter + 2) + style("frame", "|")] if places else []
         out += _remarks("note", diagnostic.notes, gutter, style)
-        out += _remarks("help", diagnostic.help, gutter, style)
+        taken = titles(diagnostic)
+        out += _remarks("help", tuple(text for text in diagnostic.help if text not in taken), gutter, style)
+    if diagnostic.fixes:
+        from .render_fix import excerpt
+
+        for fix, title in zip(diagnostic.fixes, titles(diagnostic)):
+            out += excerpt(diagnostic.source, fix, title, gutter, style)
     return "\n".join(line.rstrip() for line in out)
+
+
+def titles(diagnostic: Diagnostic) -> list[str]:
+    """What to call each fix of a finding: the way out that says the same in more words, or the fix's own title."""
+    named = []
+    for fix in diagnostic.fixes:
+        said = fix.title[fix.title.find("`") : fix.title.rfind("`") + 1]
+        named.append(next((help for help in diagnostic.help if said and said in help and help not in named), fix.title))
+    return named
 
 
 def concise(diagnostic: Diagnostic) -> str:
     """``name:line:column: error[CODE slug]: message``; without line and column where the whole file is meant."""
     place = f":{diagnostic.line}:{diagnostic.column}" if diagnostic.span else ""
     level = diagnostic.severity.value
-    message = printable(_one_line(diagnostic.message))
+    message = printable(one_line(diagnostic.message))
     return f"{printable(diagnostic.source.name)}{place}: {level}[{diagnostic.code} {diagnostic.slug}]: {message}"
 
 
@@ -72,6 +95,23 @@ def as_dict(diagnostic: Diagnostic) -> dict[str, object]:
         "labels": labels,
         "notes": list(diagnostic.notes),
         "help": list(diagnostic.help),
+        "fixes": [
+            {
+                "title": fix.title,
+                "applicability": fix.applicability.value,
+                "edits": [_json_edit(diagnostic.source, edit) for edit in fix.edits],
+            }
+            for fix in diagnostic.fixes
+        ],
+    }
+
+
+def _json_edit(source: Source, edit: Edit) -> dict[str, object]:
+    place = _json_place(source, edit.span)
+    return {key: value for key, value in place.items() if key != "file"} | {
+        "start": edit.span.start,
+        "end": edit.span.end,
+        "text": edit.text,
     }
 
 
@@ -157,7 +197,7 @@ def _mark(source: Source, span: Span, text: str, primary: bool) -> _Mark:
     end = max(start + len(content[start:end].rstrip()), start + 1)
     if not text and not source.text[span.start :].strip():
         text = "the text ends here"
-    return _Mark(line, start, end, _one_line(text), primary)
+    return _Mark(line, start, end, one_line(text), primary)
 
 
 def _excerpt(source: Source, marks: list[_Mark], gutter: int, arrow: str, level: str, style: _Style) -> list[str]:
@@ -174,7 +214,7 @@ def _excerpt(source: Source, marks: list[_Mark], gutter: int, arrow: str, level:
         if shown and number - context > shown + 1:
             out.append(" " + style("frame", ELLIPSIS))
         if context:
-            out.append(_numbered(above, _cut(source.line(above), 0, 1)[0], gutter, style))
+            out.append(_numbered(above, cut_line(source.line(above)), gutter, style))
         content = source.line(number)
         previous: str | None = None
         for mark in on_line:
@@ -226,6 +266,11 @@ def _cut(content: str, start: int, end: int) -> tuple[str, int, int]:
     return head + content[left:right] + tail, start + shift, min(end, right) + shift
 
 
+def cut_line(content: str) -> str:
+    """A line as shown on its own: printable, and its beginning if it is long."""
+    return _cut(content, 0, 1)[0]
+
+
 def _remarks(kind: str, texts: tuple[str, ...], gutter: int, style: _Style) -> list[str]:
     """``= note: ...`` lines; further lines of one remark are indented below its first."""
     lead = " " * (gutter + 2) + style("frame", "=") + " "
@@ -237,7 +282,8 @@ def _remarks(kind: str, texts: tuple[str, ...], gutter: int, style: _Style) -> l
     return out
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A message that was meant to be one line, as one line."""
     return " ".join(text.split("\n"))
 
 

@@ -42,8 +42,9 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def run_python() -> RunCli:
+def run_python(tmp_path_factory: pytest.TempPathFactory) -> RunCli:
     """Runs the interpreter with arguments in a fresh process, in the given folder: ``run_python("-c", text)``."""
+    results = str(tmp_path_factory.mktemp("results"))  # what `check` keeps stays out of the user's own folder
 
     def run(
         *arguments: str, cwd: Path = ROOT, stdin: str | bytes = "", merge: bool = False, **environment: str
@@ -55,7 +56,7 @@ def run_python() -> RunCli:
             input=stdin if isinstance(stdin, bytes) else stdin.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merge else subprocess.PIPE,
-            env={**kept, "PYTHONUTF8": "1", "PYTHONPATH": "", **environment},
+            env={**kept, "PYTHONUTF8": "1", "PYTHONPATH": "", "SPLATDSL_CACHE_DIR": results, **environment},
             timeout=120,
             check=False,
         )

@@ -1,0 +1,83 @@
+"""``splatdsl config``: the settings that apply to a path, and where each comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from ..dsl.diagnostics import LossError
+from ..dsl.settings import Resolver, Settings
+from .check_command import command_line, settings_options
+
+
+@click.command()
+@click.argument("path", default=".")
+@click.option("--format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@settings_options
+def config(path: str, format: str, **given: Any) -> int:
+    """Print the settings that apply to PATH (a file or a folder), and where each comes from.
+
+    The options are those of `splatdsl check`.
+    """
+    if not os.path.exists(path):
+        raise click.UsageError(f"`{path}` does not exist")
+    try:
+        settings = Resolver(command_line(given)).of(path)
+    except LossError as error:
+        from ..dsl.render import full, wants_color
+
+        print("\n\n".join(full(d, wants_color(sys.stderr)) for d in error.diagnostics), file=sys.stderr)
+        return 2
+    rows = _rows(settings)
+    if format == "json":
+        made = {key: {"value": value, "from": origin} for key, value, origin in rows}
+        click.echo(json.dumps({"file": settings.path, "settings": made}, indent=2))
+        return 0
+    click.echo(f"# settings for {path}: " + (os.path.relpath(settings.path) if settings.path else "no settings file"))
+    for key, value, origin in rows:
+        if value is None:
+            click.echo(f"# {key} is not set")
+        elif key == "select":
+            families = {code[:3]: [c for c in value if c[:3] == code[:3]] for code in value}
+            lines = [f"  {json.dumps(codes)[1:-1]}," for codes in families.values()]
+            click.echo("\n".join([f"{key} = [  # {origin}", *lines, "]"]))
+        else:
+            click.echo(f"{key} = {_toml(value)}  # {origin}")
+    return 0
+
+
+def _rows(settings: Settings) -> list[tuple[str, Any, str]]:
+    """Key, value and origin of every setting."""
+    from ..dsl.codes import all_codes
+
+    chosen = [f"{key}: {settings.origins[key]}" for key in _SELECTING if key in settings.origins]
+    by_line = [] if settings.selected_by is None else ["the command line"]
+    codes = [code for code in all_codes() if code in settings.selection.codes]
+    ignores: dict[str, list[str]] = {}
+    for pattern, _, off in settings.per_file_ignores:
+        ignores.setdefault(pattern, []).extend(sorted(off))
+
+    def origin(key: str) -> str:
+        return str(settings.origins.get(key, "default"))
+
+    return [
+        ("select", codes, "; ".join(chosen + by_line) or "default: every group but pedantic"),
+        ("fail-level", settings.fail_level, origin("fail-level")),
+        ("renderer", settings.renderer, origin("renderer")),
+        ("steps", settings.steps, origin("steps")),
+        ("exclude", [pattern for pattern, _ in settings.exclude], origin("exclude")),
+        ("per-file-ignores", ignores, origin("per-file-ignores")),
+    ]
+
+
+_SELECTING = ("select", "extend-select", "ignore", "pedantic")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
