@@ -15,7 +15,7 @@ from torch import Tensor
 from torch._dynamo.decorators import mark_unbacked
 
 from ..dsl.diagnostics import Diagnostic, LossError
-from ..dsl.host import evaluate
+from ..dsl.host import PRESENT, evaluate
 from ..dsl.live import buffers
 from ..dsl.typed import Expr, TypedProgram
 from .emit import argument_names, emit
@@ -115,9 +115,12 @@ class CompiledProgram:
             found = self._graphs[facts] = (graph, lowered.slots, tuple(argument_names(graph)[:-1]))
         return found
 
-    def requires(self, step: int, max_steps: int) -> frozenset[str]:
-        """Render buffers and item fields that a step reads, whether the item has a mask or not."""
-        facts = self.schedule.facts(self.schedule.environment(step, max_steps), True)
+    def requires(
+        self, step: int, max_steps: int, group: str | None = None, host: Mapping[str, float | bool] | None = None
+    ) -> frozenset[str]:
+        """Render buffers and item fields that a step reads, whether the item has a mask and optional inputs or not."""
+        env = self.schedule.environment(step, max_steps, host=host)
+        facts = self.schedule.facts(env, True, group)
         found = self._required.get(facts)
         if found is None:
             found = buffers(self.schedule.inputs(facts))
@@ -128,7 +131,7 @@ class CompiledProgram:
             self._required[facts] = found
         return found
 
-    def __call__(self, facts: Facts, tensors: Mapping[str, Tensor], env: Mapping[str, float | bool]) -> Result:
+    def __call__(self, facts: Facts, tensors: Mapping[str, Tensor], env: Mapping[str, Any]) -> Result:
         """Evaluate one step.
 
         Args:
@@ -163,7 +166,7 @@ class CompiledProgram:
         reference = bound[0]
         return Key(facts, size, reference.dtype, reference.device, gradients, grad_mode)
 
-    def _run(self, variant: Variant, bound: list[Tensor], env: Mapping[str, float | bool]) -> Result:
+    def _run(self, variant: Variant, bound: list[Tensor], env: Mapping[str, Any]) -> Result:
         reference = bound[0]
         numbers = self._numbers(variant.slots, env)
         host = torch.tensor(numbers or [0.0], dtype=reference.dtype)
@@ -177,7 +180,7 @@ class CompiledProgram:
             total, values, empty = variant.call(*args, host)
         return Result(total, values, variant.terms, empty)
 
-    def _numbers(self, slots: tuple[HostSlot, ...], env: Mapping[str, float | bool]) -> list[float]:
+    def _numbers(self, slots: tuple[HostSlot, ...], env: Mapping[str, Any]) -> list[float]:
         memo: dict[int, Any] = {}
         numbers: list[float] = []
         for slot in slots:
@@ -190,13 +193,13 @@ class CompiledProgram:
             numbers.append(number)
         return numbers
 
-    def constant(self, facts: Facts, env: Mapping[str, float | bool]) -> Result:
+    def constant(self, facts: Facts, env: Mapping[str, Any]) -> Result:
         """Evaluate a variant that reads no tensor at all."""
         graph, slots, _ = self.graph(facts)
         total, values, empty = emit(graph)(torch.tensor(self._numbers(slots, env) or [0.0]))
         return Result(total, values, facts.terms, empty)
 
-    def _first_call(self, key: Key, facts: Facts, bound: list[Tensor], env: Mapping[str, float | bool]) -> Result:
+    def _first_call(self, key: Key, facts: Facts, bound: list[Tensor], env: Mapping[str, Any]) -> Result:
         graph, slots, names = self.graph(facts)
         module = emit(graph)  # code of its own: torch limits how often one piece of code may be compiled
         self.stats.predicted += 1
@@ -231,7 +234,7 @@ class CompiledProgram:
         key: Key,
         variant: Variant,
         bound: list[Tensor],
-        env: Mapping[str, float | bool],
+        env: Mapping[str, Any],
         problem: BaseException,
     ) -> Result:
         first = str(problem).strip().splitlines()
@@ -311,13 +314,13 @@ def missing_compiler(device: str) -> str:
     return "" if found else f"the C++ compiler `{compiler}` was not found (install g++, or set CXX)"
 
 
-def _not_finite(slot: HostSlot, number: float, env: Mapping[str, float | bool]) -> Diagnostic:
+def _not_finite(slot: HostSlot, number: float, env: Mapping[str, Any]) -> Diagnostic:
     at: Expr = slot.value if slot.value is not None else slot.factors[0][1]
     return Diagnostic(
         "BND008",
         f"`{slot.name}` is {number} at step {int(env['step'])}",
         at.source,
         at.span,
-        notes=[f"`{name}` is {value}" for name, value in env.items() if name not in ("progress",)],
+        notes=[f"`{name}` is {value}" for name, value in env.items() if name not in ("progress", PRESENT)],
         help=["keep divisors and arguments of `log` above 0 over the whole run, for instance with `max(x, 1e-6)`"],
     )

@@ -8,9 +8,8 @@ from ..dsl.builtins.spec import Builtin
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.host import evaluate
 from ..dsl.inputs import BY_NAME
-from ..dsl.live import Zeros
 from ..dsl.typed import Expr, TypedProgram, TypedTerm
-from ..dsl.types import CONSTANT, Kind
+from ..dsl.types import CONSTANT, MODE, STRING, Kind
 from .ir import POINTWISE, SCALAR, Builder, Graph, Origin, Shape, TermOutput
 from .specialise import Facts, split_weight
 
@@ -92,7 +91,7 @@ def lower(program: TypedProgram, facts: Facts) -> Lowered:
 class _Lowering:
     def __init__(self, program: TypedProgram, facts: Facts) -> None:
         self.facts = facts
-        self.zeros = Zeros(dict.fromkeys(facts.zero_params, 0.0))
+        self.zeros = facts.zeros()
         self.builder = Builder()
         self.slots: list[HostSlot] = []
         self._slot_of: dict[Any, int] = {}
@@ -209,6 +208,8 @@ class _Lowering:
                 site = node
             if node.op == "call" and guard is not None and not node.builtin.kernel.startswith(POINTWISE):
                 args = ()
+            elif self.zeros.chosen(node):
+                args = self.zeros.chosen(node)
             elif node.op == "if":
                 args = tuple(a for a in (args[0], args[2]) if plain and not self._is_risky(a))
             elif node.op == "call" and node.builtin.parsed.params[0].kind == "condition":
@@ -243,6 +244,9 @@ class _Lowering:
             return self._input(e)
         if e.op == "region":
             return self._region(e)
+        decided = self.zeros.chosen(e)
+        if decided:
+            return self.value(decided[0], guard)
         if e.op == "call":
             return self._call(e, guard)
         if e.op == "if":
@@ -289,7 +293,9 @@ class _Lowering:
         return guard if guard is None or self.builder.graph.nodes[guard].shape.components == 1 else None
 
     def _input(self, e: Expr) -> int:
-        spec = BY_NAME[e.value]
+        spec = BY_NAME.get(e.value)
+        if spec is None:
+            return self._add("input", (), e.value, shape_of(e.type.kind), e)
         raw, activation = spec.raw
         name = f"state.{raw}" if raw else spec.name
         node = self._add("input", (), name, shape_of(spec.kind), e)
@@ -344,8 +350,8 @@ class _Lowering:
     def _argument(self, a: Expr, nodes: list[int], guard: int | None, shaped: bool) -> Any:
         if a.op == "tuple":
             return tuple(self._argument(item, nodes, guard, False) for item in a.args)
-        if a.type.kind.name == "string":
-            return a.value
+        if a.type.kind in (STRING, MODE):
+            return self.zeros.text(a)
         nodes.append(self.value(a, guard))
         shape = shape_of(a.type.kind)
         return Ref(len(nodes) - 1, shape if shaped and shape.space else None)

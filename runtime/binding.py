@@ -10,13 +10,20 @@ from torch import Tensor
 
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.inputs import BY_NAME
+from ..dsl.interval import REALS, Interval
 from ..dsl.live import where_read
-from ..dsl.typed import TypedProgram
+from ..dsl.typed import InputInfo, TypedProgram
+from ..dsl.types import FLAG, NUMBER, STEP
 
 PAYLOAD_FIELDS = {
     "alpha": ("alpha", "alphas", "render_alphas"),
     "depth": ("depth", "depths_expected", "depths"),
     "depth.accumulated": ("depths_accumulated",),
+    "depth.median": ("depths_median", "render_median"),
+    "depth.inverse": ("depths_inverse",),
+    "normals": ("normals", "render_normals"),
+    "normals_from_depth": ("normals_from_depth", "surf_normals"),
+    "distortion": ("distortion", "render_distort"),
     "radii": ("radii",),
     "visible": ("visible",),
 }
@@ -30,6 +37,9 @@ class Binder:
         self.program = program
         self.device = device
         self._checked: set[tuple[Any, ...]] = set()
+        roots = [t.value for t in program.terms] + [t.when for t in program.terms if t.when is not None]
+        self._sizes = sorted({e.value for root in roots for e in root.walk() if e.op == "size"})
+        self._host_inputs = [info for info in program.inputs.values() if info.stage == STEP]
         self._window = max(
             (e.builtin.window for t in program.terms for e in t.value.walk() if e.op == "call"), default=1
         )
@@ -80,6 +90,11 @@ class Binder:
                 return None
         if given.get(name) is not None:
             return given[name]
+        if name in self.program.inputs:
+            return None
+        if name == "radii":
+            radii = _read(render, "radii")
+            return radii if not isinstance(radii, Tensor) else _largest(radii)
         if name == "visible" and _read(render, "visible") is None:
             radii = given.get("radii")
             return _visible(radii if radii is not None else _read(render, "radii"))
@@ -96,8 +111,15 @@ class Binder:
     # Shapes
 
     def _shape(self, name: str, x: Tensor) -> Tensor:
-        if name.startswith("state.") or name == "visible":
-            components = STATE_SHAPES.get(name.partition(".")[2], 1)
+        info = self.program.inputs.get(name)
+        kind = info.kind if info is not None else BY_NAME[name].kind if name in BY_NAME else None
+        if kind is not None and kind == NUMBER:
+            if x.numel() != 1:
+                message = f"`{name}` must be a single number, but has {_shape(x)}"
+                raise LossError([self._problem("BND002", name, message)])
+            return x.reshape(()) if x.is_floating_point() else x.reshape(()).to(torch.float32)
+        if name.startswith("state.") or name in ("visible", "radii") or (kind and kind.space == "gaussians"):
+            components = STATE_SHAPES.get(name.partition(".")[2], 1) if info is None else int(info.kind.components)
             flat = x  # rows of nothing have no width that could be asked for
             if x.dim():
                 flat = x.reshape(x.shape[0], -1) if x.shape[0] else x.reshape(0, max(components, 1))
@@ -106,8 +128,10 @@ class Binder:
                 message = f"`{name}` must have shape {wanted}, but has {_shape(x)}"
                 raise LossError([self._problem("BND002", name, message)])
             return flat if flat.is_floating_point() else flat.to(torch.float32)
-        components = BY_NAME[name].kind.components
-        if name == "mask" and x.dim() in (2, 3) and not (x.dim() == 3 and x.shape[-1] == 1 and x.shape[0] != 1):
+        assert kind is not None
+        components = int(kind.components)
+        flat = name == "mask" or (info is not None and components == 1)
+        if flat and x.dim() in (2, 3) and not (x.dim() == 3 and x.shape[-1] == 1 and x.shape[0] != 1):
             x = x.unsqueeze(-1)
         if x.dim() == 3:
             x = x.unsqueeze(0)
@@ -121,10 +145,10 @@ class Binder:
                 ]
             )
         if x.dim() != 4 or x.shape[-1] != components:
-            wanted = "[B, H, W]" if name == "mask" else f"[B, H, W, {components}]"
+            wanted = "[B, H, W]" if flat else f"[B, H, W, {components}]"
             raise LossError([self._problem("BND002", name, f"`{name}` must have shape {wanted}, but has {_shape(x)}")])
         if not x.is_floating_point():
-            if name == "mask" and x.dtype == torch.bool:
+            if kind.name == "region" and x.dtype == torch.bool:
                 return x.to(torch.float32)
             message = f"`{name}` must be floating point in 0..1, but is {_dtype(x)}"
             raise LossError([self._problem("BND003", name, message, _convert(name, x))])
@@ -155,6 +179,9 @@ class Binder:
         for name in ("target", "mask"):
             if name in images and not findings:
                 findings += self._in_unit_range(name, images[name])
+        for name, info in self.program.inputs.items():
+            if name in tensors and not findings:
+                findings += self._in_declared_range(info, tensors[name])
         if findings:
             raise LossError(findings)
 
@@ -174,6 +201,65 @@ class Binder:
             return []
         help_ = "divide it by 255" if high > 2 else "clamp it to 0..1"
         return [self._problem("BND005", name, f"`{name}` must be in 0..1, but goes from {low:g} to {high:g}", help_)]
+
+    def _in_declared_range(self, info: InputInfo, x: Tensor) -> list[Diagnostic]:
+        if info.range == REALS or not x.numel():
+            return []
+        finite = x.detach()[torch.isfinite(x.detach())]  # holes of a prior may be NaN: `valid` is their region
+        if not finite.numel():
+            return []
+        low, high = (float(v) for v in torch.aminmax(finite))
+        wide = Interval(info.range.lo - 1e-3, info.range.hi + 1e-3)  # open ends are the declared intent, not a bound
+        if low in wide and high in wide:
+            return []
+        message = f"`{info.name}` is declared in {info.range}, but goes from {low:g} to {high:g}"
+        return [self._problem("BND005", info.name, message, "change the declaration or the data")]
+
+    # Sizes and host values
+
+    def host_values(self, given: Mapping[str, Any], sizes: bool = True) -> dict[str, float | bool]:
+        """The numbers and flags that the program takes from the host, and the sizes that it reads.
+
+        Without ``sizes`` nothing is measured: only what is given by its letter counts.
+
+        Raises:
+            LossError: one is missing, or is not what the program declares.
+        """
+        values: dict[str, float | bool] = {}
+        for info in self._host_inputs:
+            value = given.get(info.name)
+            if value is None:
+                message = f"this loss reads `{info.name}`, but the call gave none"
+                raise LossError([self._problem("BND001", info.name, message, f"pass {info.name}=...")])
+            flag = info.kind == FLAG
+            number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+            if isinstance(number, bool) != flag or not isinstance(number, (bool, int, float)):
+                wanted = "true or false" if flag else "a number"
+                message = f"`{info.name}` must be {wanted}, not {_name(value)}"
+                raise LossError([self._problem("BND003", info.name, message)])
+            if not flag and float(number) not in info.range:
+                message = f"`{info.name}` is declared in {info.range}, but is {number:g}"
+                raise LossError([self._problem("BND005", info.name, message)])
+            values[info.name] = number if flag else float(number)
+        for letter in self._sizes:
+            if sizes:
+                values[letter] = self._size(letter, given)
+            elif letter in given:
+                values[letter] = float(given[letter])
+        return values
+
+    def _size(self, letter: str, given: Mapping[str, Any]) -> float:
+        if letter == "N":
+            means = self._find("state.means", given)
+            if isinstance(means, Tensor) and means.dim():
+                return float(means.shape[0])
+        for name in ("rendered", "target", "mask") if letter != "N" else ():
+            image = given.get(name)
+            if isinstance(image, Tensor):
+                return float(self._shape(name, image).shape["BHW".index(letter)])
+        help_ = "pass state=..." if letter == "N" else "pass rendered=..."
+        message = f"this loss reads the size `{letter}`, but the call gave nothing that has it"
+        raise LossError([self._problem("BND001", letter, message, help_)])
 
     # Words
 
@@ -210,6 +296,12 @@ def _read(render: Any, field: str) -> Any:
     if isinstance(render, Mapping):
         return render.get(field)
     return getattr(render, field, None)
+
+
+def _largest(radii: Tensor) -> Tensor:
+    """`[N]` from radii `[B, N, 2]`, `[B, N]` or `[N]`: the largest in any view."""
+    largest = radii.amax(dim=-1) if radii.dim() == 3 else radii
+    return (largest.amax(dim=0) if largest.dim() == 2 else largest).to(torch.float32)
 
 
 def _visible(radii: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ..compiler.compiled import CompiledProgram, Stats
 from ..compiler.specialise import split_weight, weight
+from ..compiler.support import refusals
 from ..dsl.api import analyse
 from ..dsl.check.params import set_param
 from ..dsl.check.report import Reporter
@@ -22,24 +24,29 @@ from ..dsl.interval import show
 from ..dsl.live import buffers
 from ..dsl.source import Source, Span
 from ..dsl.suggest import did_you_mean
+from ..dsl.suppress import apply
 from ..dsl.typed import TypedProgram
-from .binding import Binder
+from .binding import PAYLOAD_FIELDS, Binder
 from .loss_fn import SplatLossFn
 
 __all__ = ["CompiledLossFn", "compile", "load"]
 
 
-class Params(MutableMapping[str, "float | bool"]):
+class LossWarning(UserWarning):
+    """A finding in a program that does not stop it from running; the text is what the linter prints."""
+
+
+class Params(MutableMapping[str, "float | bool | str"]):
     """The parameters of a loss by name. An assignment is checked against the declared range and takes effect on the
     next call; only a change from or to 0 needs another graph."""
 
     def __init__(self, program: TypedProgram) -> None:
         self._program = program
 
-    def __getitem__(self, name: str) -> float | bool:
+    def __getitem__(self, name: str) -> float | bool | str:
         return self._program.params[name].value
 
-    def __setitem__(self, name: str, value: float | bool) -> None:
+    def __setitem__(self, name: str, value: float | bool | str) -> None:
         sink = Sink()
         source = Source(repr(value), f"<param {name}>")
         set_param(self._program.params, name, value, Reporter(sink, None), source)
@@ -106,7 +113,8 @@ class CompiledLossFn(SplatLossFn[Any]):
         step: int = 0,
         max_steps: int = 30_000,
         item: Any = None,
-        **buffers: Tensor,
+        group: str | None = None,
+        **buffers: Any,
     ) -> Tensor:
         """The loss of one step.
 
@@ -118,8 +126,11 @@ class CompiledLossFn(SplatLossFn[Any]):
             render: the renderer's payload or a mapping; alpha, depth and radii are found there.
             step: counted from 0.
             max_steps: length of the run.
-            item: a training item or a mapping, where target and mask are looked up if they are not passed themselves.
-            **buffers: single buffers instead of ``render``: alpha, depth `[B, H, W, 1]`, visible `[N]`, radii.
+            item: a training item or a mapping, where target, mask and the program's own inputs are looked up if they
+                are not passed themselves.
+            group: the term group to evaluate; None: all of them.
+            **buffers: single buffers instead of ``render``, such as alpha, depth `[B, H, W, 1]`, normals
+                `[B, H, W, 3]`, visible `[N]`, radii; and the inputs that the program declares.
 
         Returns:
             A scalar tensor, ready for ``backward()``.
@@ -128,18 +139,26 @@ class CompiledLossFn(SplatLossFn[Any]):
             LossError: an input is missing or does not fit; a schedule gives a value that is not finite.
         """
         _check_step(step, max_steps)
-        unknown = [name for name in buffers if name not in ("alpha", "depth", "visible", "radii")]
+        declared = self.program.inputs
+        unknown = [name for name in buffers if name not in PAYLOAD_FIELDS and name not in declared]
         if unknown:
-            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {unknown[0]!r}")
+            near = did_you_mean(unknown[0], [*declared, *PAYLOAD_FIELDS])
+            hint = f"; {near}" if near else ""
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {unknown[0]!r}{hint}")
         if item is not None:
             target = target if target is not None else _field(item, ("target", "image"))
             mask = mask if mask is not None else _field(item, ("mask",))
-        env = self._compiled.schedule.environment(step, max_steps)
-        facts = self._compiled.schedule.facts(env, mask is not None)
+            for name in declared:
+                if buffers.get(name) is None and (value := _field(item, (name,))) is not None:
+                    buffers[name] = value
+        given = {"rendered": rendered, "target": target, "mask": mask, "state": state, "render": render, **buffers}
+        present = frozenset(name for name in (*declared, "mask", "target") if given.get(name) is not None)
+        schedule = self._compiled.schedule
+        env = schedule.environment(step, max_steps, present, self._binder.host_values(given))
+        facts = schedule.facts(env, mask is not None, self._group(group))
         if not facts.terms:
             self.terms, self.empty_regions = {}, torch.zeros((), dtype=torch.int32)
             return _zero(rendered)
-        given = {"rendered": rendered, "target": target, "mask": mask, "state": state, "render": render, **buffers}
         tensors = self._binder.bind(self._compiled.graph(facts)[2], given)
         result = self._compiled(facts, tensors, env) if tensors else self._compiled.constant(facts, env)
         self.terms = dict(zip(result.names, result.values.unbind()))
@@ -172,10 +191,13 @@ class CompiledLossFn(SplatLossFn[Any]):
 
     # Knowing beforehand
 
-    def weights(self, step: int, max_steps: int = 30_000) -> dict[str, float]:
-        """The weight of every term at a step; 0 where the term does not exist."""
+    def weights(self, step: int, max_steps: int = 30_000, **host: Any) -> dict[str, float]:
+        """The weight of every term at a step; 0 where the term does not exist.
+
+        Optional inputs count as there. Numbers and flags that the program takes from the host are given by name.
+        """
         _check_step(step, max_steps)
-        env = self._compiled.schedule.environment(step, max_steps)
+        env = self._compiled.schedule.environment(step, max_steps, host=self._host(host))
         active = {t.name for t in self._compiled.schedule.active(env)}
         zeros = self._compiled.schedule.zeros()
         weights: dict[str, float] = {}
@@ -183,10 +205,38 @@ class CompiledLossFn(SplatLossFn[Any]):
             weights[t.name] = weight(split_weight(t.value, zeros)[0], env) if t.name in active else 0.0
         return weights
 
-    def requires(self, step: int, max_steps: int = 30_000) -> frozenset[str]:
-        """Render buffers and item fields that the loss reads at a step, such as "depth" and "mask"."""
+    def requires(
+        self, step: int, max_steps: int = 30_000, group: str | None = None, **host: Any
+    ) -> frozenset[str]:
+        """Render buffers and item fields that the loss reads at a step, such as "depth" and "mask".
+
+        Optional inputs count as there. Numbers and flags that the program takes from the host are given by name.
+        """
         _check_step(step, max_steps)
-        return self._compiled.requires(step, max_steps)
+        return self._compiled.requires(step, max_steps, self._group(group), self._host(host))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The term groups; () if the program has none."""
+        return self.program.groups
+
+    def _host(self, given: Mapping[str, Any]) -> dict[str, float | bool]:
+        """Host values without a call: sizes that a condition or weight depends on are given by their letter."""
+        values = self._binder.host_values(given, sizes=False)
+        for t in self.program.terms:
+            for root in (t.when, *(f for _, f in split_weight(t.value, self._compiled.schedule.zeros())[0])):
+                for e in root.walk() if root is not None else ():
+                    if e.op == "size" and e.value not in values:
+                        message = f"term `{t.name}` depends on the size `{e.value}`, which is known only in a call"
+                        raise LossError([_argument(e.value, None, message, f"pass {e.value}=...", "BND001")])
+        return values
+
+    def _group(self, group: str | None) -> str | None:
+        if group is not None and group not in self.program.groups:
+            names = self.program.groups
+            help_ = did_you_mean(group, names) or (f"its groups are {', '.join(names)}" if names else "it has no groups")
+            raise LossError([_argument("group", group, f"this loss has no term group `{group}`", help_)])
+        return group
 
     @property
     def needs_mask(self) -> bool:
@@ -204,7 +254,8 @@ class CompiledLossFn(SplatLossFn[Any]):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the program and its parameters: two runs with the same one trained on the same loss."""
-        payload = json.dumps([self.source_text, dict(self.params)], sort_keys=True)
+        texts = [source.text for source in self.program.sources]
+        payload = json.dumps([texts[0] if len(texts) == 1 else texts, dict(self.params)], sort_keys=True)
         return hashlib.sha256(payload.encode()).hexdigest()
 
     def describe(self) -> str:
@@ -221,9 +272,9 @@ class CompiledLossFn(SplatLossFn[Any]):
             lines.append(f"  term {t.name} = {text}{when}")
             lines.append(f"    reads {reads}{state}")
         for name, info in self.program.params.items():
-            value = str(info.value).lower() if isinstance(info.value, bool) else show(float(info.value))
-            default = "" if info.value == info.default else f" (default {show(float(info.default))})"
-            lines.append(f"  param {name} = {value}{default} in {info.range}")
+            default = "" if info.value == info.default else f" (default {_shown(info.default)})"
+            limits = ", ".join(f'"{c}"' for c in info.choices) if info.choices else str(info.range)
+            lines.append(f"  param {name} = {_shown(info.value)}{default} in {limits}")
         return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
@@ -274,6 +325,12 @@ def compile(
     return _make(Source(text, name), params, backend, device, register)
 
 
+def _shown(value: float | bool | str) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value).lower() if isinstance(value, bool) else show(float(value))
+
+
 def _field(item: Any, names: tuple[str, ...]) -> Any:
     """The first of several fields that an item has, by key or by attribute."""
     for name in names:
@@ -295,7 +352,7 @@ def _make(
         near = did_you_mean(backend, known) or f"the backends here are {', '.join(known)}"
         raise LossError([_argument("backend", backend, f"there is no backend `{backend}`", near)])
     if register:
-        message = "`extern` functions are not part of this version of the language"
+        message = "`extern` functions can be checked, but not computed in this version"
         raise LossError([_argument("register", sorted(register), message, "leave out `register`", "SYN050")])
     try:
         place = None if device is None else torch.device(device)
@@ -303,8 +360,11 @@ def _make(
         help_ = 'devices are called "cpu", "cuda", "cuda:1"'
         raise LossError([_argument("device", device, f"there is no device `{device}`", help_)]) from None
     program, diagnostics = analyse(source, params)
-    if program is None:
-        raise LossError(diagnostics)
+    refused = refusals(program) if program is not None else []
+    if program is None or refused:
+        raise LossError(diagnostics if program is None else refused)
+    for diagnostic in apply(diagnostics):  # they must reach whoever never runs the linter
+        warnings.warn(f"\n{diagnostic}", LossWarning, stacklevel=3)
     return CompiledLossFn(program, backend, place)
 
 

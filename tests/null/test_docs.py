@@ -12,6 +12,7 @@ from splatdsl.dsl.builtins import ALL
 from splatdsl.dsl.check.functions import prelude
 from splatdsl.dsl.config import load_config
 from splatdsl.dsl.inputs import BY_NAME
+from splatdsl.dsl.reference import page
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,9 +65,29 @@ def test_the_config_in_the_readme_is_legal_but_for_its_files(tmp_path):
     assert {d.code for d in found} <= {"CFG008"}, [str(d) for d in found]
 
 
-def test_the_language_page_names_everything():
-    words = set(re.findall(r"[a-z_0-9]+", LANGUAGE))
-    functions = [record.name for record in ALL] + [n for n in prelude()[1] if not n.startswith("_")]
+def test_the_language_page_names_every_input_and_statement():
+    words = {w.lower() for w in re.findall(r"[a-zA-Z_0-9]+", LANGUAGE)}
     inputs = [part for name in BY_NAME for part in name.split(".")]
-    missing = sorted({n.lower() for n in functions + inputs} - {w.lower() for w in words} - {"shn", "sh0"})
-    assert missing == []
+    assert sorted({n.lower() for n in inputs} - words) == []
+    assert {"param", "input", "let", "def", "use", "extern", "memory", "term"} <= words
+
+
+def test_the_reference_is_current():
+    assert (ROOT / "docs" / "reference.md").read_text(encoding="utf-8") == page(), (
+        "run `splatdsl reference > docs/reference.md`"
+    )
+
+
+def test_the_reference_names_everything(run_cli):
+    text = page()
+    for record in ALL:
+        assert f"#### {record.name}\n" in text
+        assert record.doc in text
+    for name in prelude()[1]:
+        assert name.startswith("_") or f"#### {name}\n" in text
+    shown = run_cli("reference", "ssim")
+    assert shown.returncode == 0
+    assert "Structural similarity" in shown.stdout
+    unknown = run_cli("reference", "ssmi")
+    assert unknown.returncode == 2
+    assert "`ssim`" in unknown.stderr
