@@ -11,15 +11,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .dsl.check_files import check
-    from .dsl.diagnostics import Diagnostic, LossError
+    from .dsl.diagnostics import Diagnostic, LossError, LossWarning
     from .runtime.compiled import CompiledLossFn, compile, load
 
-__all__ = ["CompiledLossFn", "Diagnostic", "LossError", "__version__", "check", "compile", "load"]
+__all__ = ["CompiledLossFn", "Diagnostic", "LossError", "LossWarning", "__version__", "check", "compile", "load"]
 
 _HOMES = {
     "check": ".dsl.check_files",
     "Diagnostic": ".dsl.diagnostics",
     "LossError": ".dsl.diagnostics",
+    "LossWarning": ".dsl.diagnostics",
     "CompiledLossFn": ".runtime.compiled",
     "compile": ".runtime.compiled",
     "load": ".runtime.compiled",

@@ -159,7 +159,7 @@ class Interpreter:
 
     def _wide(self, x: Any, e: Expr) -> Any:
         """A value with all the pixels, gaussians and components that its kind has."""
-        space, components = e.type.kind.space, e.type.kind.components
+        space, components = e.type.kind.space, int(e.type.kind.components)
         if space not in ("pixels", "gaussians") or (isinstance(x, Tensor) and x.dim() and x.shape[-1] == components):
             return x
         if isinstance(x, Tensor) and x.dim():

@@ -216,7 +216,7 @@ class _Lowering:
                 args = (args[0], *(a for a in args[1:] if plain and not self._is_risky(a)))
             elif node.op == "component" and guard is not None:
                 args = ()
-            stack.extend((a, site, False) for a in reversed(args) if a.op not in ("tuple", "const"))
+            stack.extend((a, site, False) for a in reversed(args) if a.op not in ("tuple", "const") and not _is_text(a))
         return order
 
     def _make(self, e: Expr, guard: int | None) -> int:
@@ -324,6 +324,11 @@ class _Lowering:
             inner = self._narrow(guard)
         operand = next((a for n, a in zip(e.names, e.args) if n in ("x", "a")), e)
         for name, a in zip(e.names, e.args):
+            kind = next(p.kind for p in record.parsed.params if p.name == name)
+            constant = self.zeros.decide(a) if kind == "flag" else None
+            if constant is not None:
+                template[name] = constant  # decides what the kernel does, so it is no node of the graph
+                continue
             before = self._path
             branch = self._branch_guard(record, e, name, inner)
             item = self._argument(a, nodes, branch, needs_shape(record, name))
@@ -331,7 +336,7 @@ class _Lowering:
             if record.domain and record.domain[0] == name:
                 nodes[item.position] = self._guarded(nodes[item.position], inner, a)
             if name == REGION_ARGUMENT and isinstance(item, Ref):
-                item = item._replace(shape=Shape(operand.type.kind.space, max(a.type.kind.components, 1)))
+                item = item._replace(shape=Shape(operand.type.kind.space, max(int(a.type.kind.components), 1)))
             if name == variadic:
                 many.append(item)
             else:
@@ -350,7 +355,7 @@ class _Lowering:
     def _argument(self, a: Expr, nodes: list[int], guard: int | None, shaped: bool) -> Any:
         if a.op == "tuple":
             return tuple(self._argument(item, nodes, guard, False) for item in a.args)
-        if a.type.kind in (STRING, MODE):
+        if _is_text(a):
             return self.zeros.text(a)
         nodes.append(self.value(a, guard))
         shape = shape_of(a.type.kind)
@@ -374,6 +379,10 @@ class _Lowering:
         return chosen if guard is None else self._add("and", (guard, chosen), None, SCALAR, e.args[0])
 
 
+def _is_text(e: Expr) -> bool:
+    return e.type.kind in (STRING, MODE)
+
+
 def needs_shape(record: Builtin, name: str) -> bool:
     """Whether a kernel needs the pixels or gaussians of this argument: all but regions and conditions do."""
     kind = next(p.kind for p in record.parsed.params if p.name == name)
@@ -382,7 +391,7 @@ def needs_shape(record: Builtin, name: str) -> bool:
 
 def shape_of(kind: Kind) -> Shape:
     """The shape of values of a kind."""
-    return Shape(kind.space, kind.components) if kind.space in ("pixels", "gaussians") else SCALAR
+    return Shape(kind.space, int(kind.components)) if kind.space in ("pixels", "gaussians") else SCALAR
 
 
 __all__ = ["Call", "HostSlot", "Lowered", "Ref", "lower", "shape_of"]

@@ -9,6 +9,7 @@ from .api import analyse
 from .diagnostics import Diagnostic, LossError
 from .files import LOSS_LIMIT, Unreadable, read_text
 from .source import Source
+from .suppress import apply
 
 
 def read_source(path: str) -> Source:
@@ -26,14 +27,25 @@ def read_source(path: str) -> Source:
 
 
 def check(
-    text_or_path: str | os.PathLike[str], params: Mapping[str, object] | None = None, max_steps: int | None = None
+    text_or_path: str | os.PathLike[str],
+    params: Mapping[str, object] | None = None,
+    max_steps: int | None = None,
+    *,
+    pedantic: bool = False,
+    renderer_buffers: frozenset[str] | None = None,
+    data_fields: frozenset[str] | None = None,
 ) -> list[Diagnostic]:
     """All findings in a program, sorted; an empty list means that it is fine. Never imports torch.
+
+    Comments in the program suppress findings; settings files do not count here.
 
     Args:
         text_or_path: a path object or a name that ends with `.loss` is a file; anything else is program text.
         params: values for the program's parameters.
         max_steps: length of the run, if known.
+        pedantic: whether to report possibilities too, which can be mistaken.
+        renderer_buffers: what the renderer makes, if known, such as "alpha" and "depth".
+        data_fields: what every item of the data has, if known: "target", "mask" and declared inputs.
 
     Raises:
         LossError: the file cannot be read.
@@ -42,4 +54,5 @@ def check(
         source = Source(text_or_path)
     else:
         source = read_source(os.fspath(text_or_path))
-    return analyse(source, params, max_steps)[1]
+    found = analyse(source, params, max_steps, renderer_buffers, data_fields, pedantic=pedantic)[1]
+    return apply(found, source)

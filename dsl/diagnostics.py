@@ -164,3 +164,7 @@ class LossError(Exception):
         from .render import full
 
         return "\n\n".join(full(d) for d in self.diagnostics)
+
+
+class LossWarning(UserWarning):
+    """A finding in a program that does not stop it from running; the text is what the linter prints."""

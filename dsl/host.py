@@ -52,7 +52,7 @@ OPERATORS: dict[str, Callable[..., float | bool]] = {
 }
 
 
-def environment(step: float, max_steps: float, params: Mapping[str, float | bool]) -> dict[str, Value]:
+def environment(step: float, max_steps: float, params: Mapping[str, float | bool | str]) -> dict[str, Value]:
     """What host values are made of at one step."""
     return {"step": float(step), "max_steps": float(max_steps), "progress": step / max_steps, **params}
 

@@ -108,7 +108,8 @@ class Interval:
                 ends = [_power(a, b) for a in (self.lo, self.hi) for b in (exponent.lo, exponent.hi)]
                 if 1 in self:
                     ends.append(1.0)
-                return Interval(max(0.0, min(ends)), max(ends))
+                lo = max(0.0, min(ends))
+                return Interval(lo, max(ends), lo_open=lo == 0 and 0.0 not in self)  # a power of what is above 0 is so
             return REALS
         p = exponent.lo
         if p == 0:

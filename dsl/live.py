@@ -128,7 +128,7 @@ class Zeros:
         return frozenset(found)
 
 
-def live_terms(program: TypedProgram, params: Mapping[str, float | bool]) -> tuple[TypedTerm, ...]:
+def live_terms(program: TypedProgram, params: Mapping[str, float | bool | str]) -> tuple[TypedTerm, ...]:
     """The terms that are not 0 because of their parameters."""
     zeros = Zeros(params)
     return tuple(t for t in program.terms if not zeros.is_zero(t.value))

@@ -80,7 +80,11 @@ def _kinds() -> Iterator[str]:
     rows += [(f"`{name}`", "known before the step", _range(range_)) for name, (_, range_) in HOST.items()]
     rows = [(n, "the record of a second render" if n == "`view`" else d, r) for n, d, r in rows]
     rows += [
-        ("`[B H W 16]`, `[N 3]`, `[M 3]`, `[C Y X]`", "any dimensions; a capital is bound by the first tensor with it", ""),
+        (
+            "`[B H W 16]`, `[N 3]`, `[M 3]`, `[C Y X]`",
+            "any dimensions; a capital is bound by the first tensor with it",
+            "",
+        ),
         ("`index [N K]`", "for each gaussian, the rows of K others", ""),
         ("`list of KIND`", "several; capitals bind for each of them", ""),
     ]
@@ -126,8 +130,10 @@ def _inputs() -> Iterator[str]:
         for spec in INPUTS
     ]
     yield _table(("name", "dimensions", "range", "facts", "meaning"), *rows)
-    yield "A second render `input near: view` has " + ", ".join(f"`near.{name}`" for name in VIEW_FIELDS) + (
-        ", and `near.NAME` for the inputs that come with its item."
+    yield (
+        "A second render `input near: view` has "
+        + ", ".join(f"`near.{name}`" for name in VIEW_FIELDS)
+        + (", and `near.NAME` for the inputs that come with its item.")
     )
     yield "### Regions"
     yield _table(("region", "meaning"), *((f"`{name}`", doc) for name, doc in REGIONS.items()))
@@ -213,9 +219,13 @@ def _definitions() -> Iterator[str]:
         tags = [re.match(r"(source|good|bad [A-Z]{3}\d{3}): (.*)", c) for c in comments]
         found = [(m[1], m[2]) for m in tags if m]
         cited = " ".join(f"Source: {text}." for tag, text in found if tag == "source")
-        parts = [f"#### {name}", f"```loss\n{source.slice(function.definition.span)}\n```", f"{' '.join(doc)} {cited}".strip()]
-        parts += [f"Right:\n\n```loss\n{text}\n```" for tag, text in found if tag == "good"]
-        parts += [f"Wrong, `{tag[4:]}`:\n\n```loss\n{text}\n```" for tag, text in found if tag.startswith("bad")]
+        parts = [
+            f"#### {name}",
+            f"```loss\n{source.slice(function.definition.span)}\n```",
+            f"{' '.join(doc)} {cited}".strip(),
+        ]
+        parts += [f"Right:\n\n```loss\n{shown}\n```" for tag, shown in found if tag == "good"]
+        parts += [f"Wrong, `{tag[4:]}`:\n\n```loss\n{shown}\n```" for tag, shown in found if tag.startswith("bad")]
         yield "\n\n".join(parts)
 
 

@@ -185,9 +185,7 @@ class TypedTerm:
 
     __slots__ = ("group", "name", "source", "span", "value", "when")
 
-    def __init__(
-        self, name: str, value: Expr, when: Expr | None, span: Span, source: Source, group: str = ""
-    ) -> None:
+    def __init__(self, name: str, value: Expr, when: Expr | None, span: Span, source: Source, group: str = "") -> None:
         self.name, self.value, self.when, self.span, self.source = name, value, when, span, source
         self.group = group
 

@@ -13,12 +13,12 @@ from ..dsl.layout import Layout
 from ..dsl.lexer import scan
 from ..dsl.source import Span
 from ..dsl.types import STATE, Type
+from ..dsl.words import KEYWORDS, KIND_WORDS, STATEMENTS, UNITS
 from . import describe
 from .calls import OpenCall, call_at, function_info
 from .document import Document
 from .hover import about_symbol
 from .symbols import Symbol
-from ..dsl.words import KEYWORDS, KIND_WORDS, STATEMENTS, UNITS
 
 _DECLARE = frozenset({"_PARAM", "_LET", "_DEF", "_MEMORY", "_TERM", "_INPUT", "_EXTERN"})
 _LOCAL, _OWN, _ARGUMENT, _FIXED, _FUNCTION, _KEYWORD = "1", "2", "0", "3", "4", "5"

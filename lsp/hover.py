@@ -8,11 +8,11 @@ from ..dsl import ast
 from ..dsl.inputs import BY_NAME, HOST_SIZES, REGIONS
 from ..dsl.source import Span
 from ..dsl.types import Type
+from ..dsl.words import KEYWORDS, KIND_WORDS, UNITS
 from . import describe
 from .describe import code
 from .document import Document
 from .symbols import Symbol
-from ..dsl.words import KEYWORDS, KIND_WORDS, UNITS
 
 
 class Shown(NamedTuple):

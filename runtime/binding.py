@@ -130,8 +130,8 @@ class Binder:
             return flat if flat.is_floating_point() else flat.to(torch.float32)
         assert kind is not None
         components = int(kind.components)
-        flat = name == "mask" or (info is not None and components == 1)
-        if flat and x.dim() in (2, 3) and not (x.dim() == 3 and x.shape[-1] == 1 and x.shape[0] != 1):
+        plain = name == "mask" or (info is not None and components == 1)
+        if plain and x.dim() in (2, 3) and not (x.dim() == 3 and x.shape[-1] == 1 and x.shape[0] != 1):
             x = x.unsqueeze(-1)
         if x.dim() == 3:
             x = x.unsqueeze(0)
@@ -145,7 +145,7 @@ class Binder:
                 ]
             )
         if x.dim() != 4 or x.shape[-1] != components:
-            wanted = "[B, H, W]" if flat else f"[B, H, W, {components}]"
+            wanted = "[B, H, W]" if plain else f"[B, H, W, {components}]"
             raise LossError([self._problem("BND002", name, f"`{name}` must have shape {wanted}, but has {_shape(x)}")])
         if not x.is_floating_point():
             if kind.name == "region" and x.dtype == torch.bool:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ..compiler.compiled import CompiledProgram, Stats
 from ..compiler.specialise import split_weight, weight
-from ..compiler.support import refusals
 from ..dsl.api import analyse
 from ..dsl.check.params import set_param
 from ..dsl.check.report import Reporter
 from ..dsl.check_files import read_source
-from ..dsl.diagnostics import Diagnostic, LossError, Sink
+from ..dsl.computable import refusals
+from ..dsl.diagnostics import Diagnostic, LossError, LossWarning, Sink
 from ..dsl.interval import show
 from ..dsl.live import buffers
 from ..dsl.source import Source, Span
@@ -30,10 +30,6 @@ from .binding import PAYLOAD_FIELDS, Binder
 from .loss_fn import SplatLossFn
 
 __all__ = ["CompiledLossFn", "compile", "load"]
-
-
-class LossWarning(UserWarning):
-    """A finding in a program that does not stop it from running; the text is what the linter prints."""
 
 
 class Params(MutableMapping[str, "float | bool | str"]):
@@ -205,9 +201,7 @@ class CompiledLossFn(SplatLossFn[Any]):
             weights[t.name] = weight(split_weight(t.value, zeros)[0], env) if t.name in active else 0.0
         return weights
 
-    def requires(
-        self, step: int, max_steps: int = 30_000, group: str | None = None, **host: Any
-    ) -> frozenset[str]:
+    def requires(self, step: int, max_steps: int = 30_000, group: str | None = None, **host: Any) -> frozenset[str]:
         """Render buffers and item fields that the loss reads at a step, such as "depth" and "mask".
 
         Optional inputs count as there. Numbers and flags that the program takes from the host are given by name.
@@ -234,7 +228,9 @@ class CompiledLossFn(SplatLossFn[Any]):
     def _group(self, group: str | None) -> str | None:
         if group is not None and group not in self.program.groups:
             names = self.program.groups
-            help_ = did_you_mean(group, names) or (f"its groups are {', '.join(names)}" if names else "it has no groups")
+            help_ = did_you_mean(group, names) or (
+                f"its groups are {', '.join(names)}" if names else "it has no groups"
+            )
             raise LossError([_argument("group", group, f"this loss has no term group `{group}`", help_)])
         return group
 

@@ -49,7 +49,7 @@ SUM = Builtin(
     "(x: tensor, r: region = everywhere; over: string = none) -> number",
     "Sum over the pixels or gaussians of `r` and over the components. It grows with the resolution or with the "
     "number of gaussians. With `over`, only that dimension goes.",
-    good="term empty = 1e-6 * sum(alpha, unmasked)",
+    good="term empty = sum(alpha, unmasked) / (H * W)",
     bad="term empty = sum(step)",
     bad_code="TYP001",
     kernel="reductions:sum",

@@ -40,8 +40,8 @@ def region_help(e: Expr) -> list[str]:
     if role is not None and role.value == "coverage":
         text = " ".join(e.source.slice(e.span).split())
         return [
-            "coverage says how opaque a pixel is, a region which pixels count: for the pixels that count write `masked`, "
-            f"for those that are drawn `{text} > 0.5`",
+            "coverage says how opaque a pixel is, a region which pixels count: for the pixels that count write "
+            f"`masked`, for those that are drawn `{text} > 0.5`",
             f"to let pixels count by their coverage write `region({text})`",
         ]
     return ["make a region by comparison, as in `alpha > 0.5`"] if e.type.kind.is_tensor else []
@@ -103,8 +103,9 @@ def accept(checker: Checker, record: Builtin, p: ParamSpec, value: Expr) -> Expr
         return _point(checker, record, p, value, where)
     if p.kind == "mode":
         return _mode(checker, p, value, where)
-    test = ACCEPTS.get(p.kind, lambda e: e.type.kind.name == p.kind)
-    if not test(value) or (p.components and not _components(p.components)(value)):
+    test = ACCEPTS.get(p.kind)
+    good = test(value) if test is not None else kind.name == p.kind
+    if not good or (p.components and not _components(p.components)(value)):
         report.kind(p.describe(), value, where, _kind_help(record, p, value))
         return None
     if p.kind == "whole" and value.type.range.is_point and value.type.range.lo % 1:
@@ -167,7 +168,7 @@ def result_type(
     checker: Checker, record: Builtin, names: list[str], args: list[Expr], span: Span, source: Source
 ) -> tuple[Kind, Facts] | None:
     """Kind and facts of a call's result, or None after reporting that its operands do not go together."""
-    by_name = {n: a for n, a in reversed(list(zip(names, args)))}
+    by_name = dict(reversed(list(zip(names, args))))
     if record.kind is not None:
         kind: Kind | None = record.kind(by_name)
     else:

@@ -73,9 +73,7 @@ def _letters(kind: ast.KindExpr) -> list[str]:
     return inner if named else [w.text for w in kind.attributes if DIMENSION.match(w.text)] + inner
 
 
-def _function(
-    checker: ProgramChecker, s: ast.Def | ast.Extern, module: Module, functions: dict[str, Span]
-) -> None:
+def _function(checker: ProgramChecker, s: ast.Def | ast.Extern, module: Module, functions: dict[str, Span]) -> None:
     name = s.name.text
     new = _new(checker, name, s.name.span, functions, module)
     if new and (library(name) is not None or name == "has"):

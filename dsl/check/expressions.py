@@ -41,9 +41,7 @@ class Scope:
 
     __slots__ = ("locals", "module", "source")
 
-    def __init__(
-        self, source: Source, locals: dict[str, Expr] | None = None, module: Module | None = None
-    ) -> None:
+    def __init__(self, source: Source, locals: dict[str, Expr] | None = None, module: Module | None = None) -> None:
         self.source = source
         self.locals = locals or {}
         self.module = module
@@ -153,7 +151,9 @@ class Checker:
         if isinstance(node, ast.Conditional):
             return self._conditional(node, scope)
         if isinstance(node, ast.Comprehension):  # inside a call that takes one, `calls.py` has gone through it
-            self.report.emit("SYN024", "`for` cannot stand here", source, span, help=["write `sum(f(p) for p in LIST)`"])
+            self.report.emit(
+                "SYN024", "`for` cannot stand here", source, span, help=["write `sum(f(p) for p in LIST)`"]
+            )
             return error(span, source)
         return self._chain(node, scope)
 

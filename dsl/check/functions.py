@@ -46,7 +46,9 @@ class Function:
         self.name, self.builtin, self.definition, self.source = name, builtin, definition, source
         self.module, self.extern = module, extern
         if extern is not None:
-            self.params = tuple(ParamSpec(n, "value", None, None if d is None else "") for n, _, _, _, d in extern.params)
+            self.params = tuple(
+                ParamSpec(n, "value", None, None if d is None else "") for n, _, _, _, d in extern.params
+            )
             self.comparing = False
         elif builtin is not None:
             self.params = builtin.parsed.params

@@ -209,7 +209,7 @@ VALUES: Mapping[str, str] = {
     "groundtruth": _TARGET,
     "reference": _TARGET,
     "pixels": _TARGET,
-    "batch": "the photograph is `target`, its mask `mask`; further fields are declared, as in `input mono: depth[relative]`",
+    "batch": "the photograph is `target`, its mask `mask`; further fields are declared: `input mono: depth[relative]`",
     "opacity": _OPACITY,
     "opacities": _OPACITY,
     "alphas": _COVER,

@@ -97,7 +97,9 @@ class KindReader:
         assert node.name is not None
         if node.name.text != "list":
             help_ = ["several tensors are a `list of` their kind"]
-            self.report.emit("NAM014", f"there is no kind `{node.name.text} of`", self.source, node.name.span, help=help_)
+            self.report.emit(
+                "NAM014", f"there is no kind `{node.name.text} of`", self.source, node.name.span, help=help_
+            )
             return None
         element = self.read(node.element, input_name=input_name, range_=range_)
         if element is None:
@@ -126,11 +128,13 @@ class KindReader:
 
     def _index(self, node: ast.KindExpr) -> Declared | None:
         words = [w.text for w in node.attributes]
-        if len(words) not in (1, 2) or words[0] != "N":
+        if len(words) not in (1, 2) or not all(DIMENSION.match(w) for w in words):
             help_ = ["write `index [N K]`: for each gaussian the rows of K others"]
-            self.report.emit("NAM014", "an index is of gaussians", self.source, node.span, help=help_)
+            message = "an index has one or two dimensions, of which each is a letter"
+            self.report.emit("NAM014", message, self.source, node.span, help=help_)
             return None
-        return Declared(Kind("index", " ".join(words) if len(words) > 1 else "gaussians"), NONNEGATIVE, TENSOR, {})
+        space = "gaussians" if words == ["N"] else " ".join(words)
+        return Declared(Kind("index", space), NONNEGATIVE, TENSOR, {})
 
     def _view(self, node: ast.KindExpr) -> Declared | None:
         words = [w.text for w in node.attributes]
@@ -210,8 +214,7 @@ def kind_of_dimensions(words: list[str]) -> Kind | None:
 
 def kind_of_fixed(words: list[str]) -> Kind | None:
     """Dimension lists with several fixed sizes, such as ``[B 3 4]``: only the last is components."""
-    if len(words) >= 2 and words[-1].isdigit() and not any(
-        w.isdigit() and not later.isdigit() for w, later in zip(words, words[1:])
-    ):
-        return Kind("tensor", " ".join(words[:-1]), int(words[-1]))
-    return None
+    fixed = [w.isdigit() for w in words]
+    if len(words) < 2 or not fixed[-1] or fixed != sorted(fixed):
+        return None
+    return Kind("tensor", " ".join(words[:-1]), int(words[-1]))

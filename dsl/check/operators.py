@@ -239,9 +239,7 @@ def compare(report: Reporter, op: str, left: Expr, right: Expr, span: Span, sour
     return Expr(op, (left, right), Type(TENSOR, region, UNIT), span, source)
 
 
-def _compare_modes(
-    report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str
-) -> Expr:
+def _compare_modes(report: Reporter, op: str, left: Expr, right: Expr, span: Span, source: Source, text: str) -> Expr:
     """A mode parameter against one of its choices."""
     if is_error(left, right):
         return error(span, source)

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from ..builtins.spec import facets
 from ..interval import NONNEGATIVE, REALS, Interval, inf, point
 from ..typed import Expr, TypedProgram
+from ..types import CONSTANT
 from .operators import RANGES, is_arithmetic
-from .structure import Structure
+from .structure import Structure, operands_first
 
 SATURATING = frozenset({"sigmoid", "softmax", "tanh"})
 """Builtins that are rounded to the open ends of their range: a sigmoid is 1 from 17 on and 0 below -104."""
@@ -95,6 +96,7 @@ class Ranges:
         self.nowhere = Env((), {}, False)
         self.unreached = Env((), {}, True)
         self.work = 0
+        self._of_host: dict[int, bool] = {}
 
     # Conditions
 
@@ -145,14 +147,23 @@ class Ranges:
         if env.dead:
             return env
         condition = condition_of(e)
-        if condition is not None:
-            chosen = e.args[i]
-            return env if chosen is condition else self.given(env, condition, i == (0 if e.op == "if" else 1))
-        if e.op == "component":
-            return self.narrow(env)
-        if e.op in ("over", "extern", "field") or (e.op == "call" and env.entries and not pixel_by_pixel(e)):
-            return self.host(env)
-        return env
+        if condition is not None and e.args[i] is not condition:
+            env = self.given(env, condition, i == (0 if e.op == "if" else 1))
+        elif e.op == "component":
+            env = self.narrow(env)
+        elif e.op in ("over", "extern", "field") or (e.op == "call" and env.entries and not pixel_by_pixel(e)):
+            env = self.host(env)
+        return self.settled(e.args[i], env)
+
+    def settled(self, e: Expr, env: Env) -> Env:
+        """Less conditions on host values where a value is made of none: it is looked at once for all such terms."""
+        if not env.entries or not all(entry.condition.type.is_host for entry in env.entries):
+            return env
+        if id(e) not in self._of_host:
+            for node in operands_first(e, self._of_host):
+                own = node.type.is_host and node.type.stage > CONSTANT
+                self._of_host[id(node)] = own or any(self._of_host[id(a)] for a in node.args)
+        return env if self._of_host[id(e)] else self.nowhere
 
     # Ranges
 
@@ -163,10 +174,12 @@ class Ranges:
 
     def found(self, e: Expr, env: Env) -> Known:
         """What has been worked out of a value, or what its type says."""
+        env = self.settled(e, env)
         return env._known.get(id(e)) or Known(e.type.range, 0.0 not in e.type.range)
 
     def at(self, e: Expr, env: Env) -> Known:
         """What a value can be under the conditions."""
+        env = self.settled(e, env)
         if self.exhausted or env.dead:
             return self.found(e, env)
         if id(e) not in env._known:

@@ -46,6 +46,9 @@ class _Reader:
             return _both(one, other) if (c.op == "and") == truth else _either(one, other)
         if c.op in OPPOSITE:
             return self._compare(c.op if truth else OPPOSITE[c.op], c.args[0], c.args[1])
+        if c.op in ("input", "field") and truth and str(c.value).rpartition(".")[2] == "visible":
+            radii = str(c.value).removesuffix("visible") + "radii"
+            return {self.ranges.structure.named(c, radii): known(POSITIVE)}
         return self._call(c, truth, depth) if c.op == "call" else {}
 
     def _call(self, c: Expr, truth: bool, depth: int) -> Facts:

@@ -115,7 +115,8 @@ class Reporter:
             f"{of} has no field `{name}`",
             source,
             span,
-            help=_hinted(hints.field(name, of)) or (_did_you_mean(name, candidates, "its fields are") if candidates else ()),
+            help=_hinted(hints.field(name, of))
+            or (_did_you_mean(name, candidates, "its fields are") if candidates else ()),
         )
 
     def duplicate(self, name: str, source: Source, span: Span, first: Origin) -> None:

@@ -31,7 +31,9 @@ def has(checker: Checker, node: ast.Call, scope: Scope) -> Expr:
     names: list[str] = []
     if not node.args or node.keywords:
         usage = "has(name), has(name, name, ...)"
-        report.argument_count("has", "one or more names", str(len(node.args) + len(node.keywords)), source, node.span, usage)
+        report.argument_count(
+            "has", "one or more names", str(len(node.args) + len(node.keywords)), source, node.span, usage
+        )
         return error(node.span, source)
     for argument in node.args:
         name = _dotted(argument)
@@ -120,10 +122,11 @@ def extern_call(checker: Checker, extern: ExternInfo, node: ast.Call, scope: Sco
     args: list[Expr] = []
     bound: dict[str, int | str] = {}
     for name, kind, facts, range_, default in extern.params:
-        value = given.get(name, default)  # type: ignore[arg-type]
-        if value is None:
+        argument = given.get(name) or default
+        if argument is None:
             _extern_count(checker, extern, node, scope)
             return error(node.span, source)
+        value = argument
         if is_error(value):
             return value
         if kind is not None and name in given:
@@ -157,8 +160,11 @@ def _fits(wanted: Kind, found: Kind, bound: dict[str, int | str]) -> bool:
     if wanted.name in ("state", "camera", "view"):
         return wanted.name == found.name
     if wanted.name == "list":
-        return found.name == "list" and wanted.element is not None and found.element is not None and _fits(
-            wanted.element, found.element, bound
+        return (
+            found.name == "list"
+            and wanted.element is not None
+            and found.element is not None
+            and _fits(wanted.element, found.element, bound)
         )
     if wanted.name == "region" and found.space == "any":
         return True
@@ -186,7 +192,11 @@ def _letters(kind: Kind) -> str:
 def _bound_type(t: Type, bound: dict[str, int | str], args: list[Expr]) -> Type:
     """The type of a result: in the view of the arguments, with the sizes that the arguments bound."""
     view = next((a.type.kind.view for a in args if a.type.kind.view), "")
-    components = bound.get(str(t.kind.components), t.kind.components) if isinstance(t.kind.components, str) else t.kind.components
+    components = (
+        bound.get(str(t.kind.components), t.kind.components)
+        if isinstance(t.kind.components, str)
+        else t.kind.components
+    )
     space = f"{view}:{t.kind.space}" if view and t.kind.layout in ("pixels", "images", "gaussians") else t.kind.space
     return Type(TENSOR, Kind(t.kind.name, space, components, t.kind.element), t.range, facts=t.facts)
 
@@ -194,10 +204,10 @@ def _bound_type(t: Type, bound: dict[str, int | str], args: list[Expr]) -> Type:
 def _extern_count(checker: Checker, extern: ExternInfo, node: ast.Call, scope: Scope) -> None:
     required = sum(d is None for *_, d in extern.params)
     total = len(extern.params)
-    expected = f"{total} argument{'s' if total != 1 else ''}" if required == total else f"{required} to {total} arguments"
+    expected = (
+        f"{total} argument{'s' if total != 1 else ''}" if required == total else f"{required} to {total} arguments"
+    )
     usage = f"{extern.name}({', '.join(p[0] for p in extern.params)})"
     checker.report.argument_count(
         extern.name, expected, str(len(node.args) + len(node.keywords)), scope.source, node.span, usage
     )
-
-

@@ -34,7 +34,9 @@ def type_term(checker: Checker, s: ast.Term | ast.Bare, module: Module) -> Typed
     return TypedTerm(name, value, when, s.span, module.source, group)
 
 
-def _minimised(checker: Checker, name: str, s: ast.Term | ast.Bare, origin: Origin, value: Expr, source: Source) -> None:
+def _minimised(
+    checker: Checker, name: str, s: ast.Term | ast.Bare, origin: Origin, value: Expr, source: Source
+) -> None:
     """A term that gets smaller as two images get less alike."""
     text = " ".join(origin.source.slice(origin.span).split())
     called = text.split("(")[0].strip()

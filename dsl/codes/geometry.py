@@ -29,8 +29,8 @@ CODES: tuple[Code, ...] = (
         "DEP004",
         "depth-unit-not-stated",
         "An input of depth does not say whether it is metric or relative.",
-        "Depth from a sensor or from matching is in units of the scene; depth from a network mostly is not, and then no "
-        "plain difference with the render means anything.",
+        "Depth from a sensor or from matching is in units of the scene; depth from a network mostly is not, and then "
+        "no plain difference with the render means anything.",
         bad="input mono: depth[inverse]\nterm colour = l1(masked) + mean(mono)",
         good="input mono: depth[inverse, relative]\nterm colour = l1(masked)\n"
         "term depth = pearson_loss(1 / max(depth, 1e-3), mono, masked)",
@@ -56,6 +56,29 @@ CODES: tuple[Code, ...] = (
         fix="Convert the data to z depth.",
     ),
     Code(
+        "DEP007",
+        "weight-with-a-unit",
+        "A term in units of length has a large weight beside terms without a unit.",
+        "In a scene twice as large the term weighs twice as much; weights of distortion and depth do not carry over "
+        "from scene to scene.",
+        bad="term colour = l1()\nterm flat = 100 * mean(distortion)",
+        good="input scene_scale: number in (0, inf)\nterm colour = l1()\n"
+        "term flat = 100 * mean(distortion) / scene_scale",
+        group="pedantic",
+        fix="Divide by the scene's size, or by the depth.",
+        wrong_if="All scenes are brought to the same size first. Weights below 10 are not looked at, and values whose "
+        "unit the checker cannot follow are left out.",
+    ),
+    Code(
+        "DEP020",
+        "holes-counted",
+        "Depth with holes is reduced over pixels where it has no value.",
+        "A missing reading is stored as 0, so training pulls the surface to the camera wherever the sensor saw nothing.",
+        bad="input lidar: depth[metric, sparse]\nterm depth = l1(depth, lidar, masked)",
+        good="input lidar: depth[metric, sparse]\nterm depth = l1(depth, lidar, masked and valid(lidar))",
+        fix="Reduce over `valid(x)`.",
+    ),
+    Code(
         "NRM001",
         "frames-differ",
         "Normals in the camera's frame meet normals in the world's.",
@@ -63,5 +86,28 @@ CODES: tuple[Code, ...] = (
         bad="input prior: normals[world]\nterm normals = l1(normals, prior, masked)",
         good="input prior: normals[camera]\nterm normals = l1(normals, prior, masked)",
         fix="Rotate one of them into the other's frame, or convert the data.",
+    ),
+    Code(
+        "NRM002",
+        "unit-with-weighted",
+        "Unit normals meet normals that are weighted by coverage.",
+        "Where the render is half transparent the weighted normal has length 0.5: the two differ although they point "
+        "the same way, and making the render opaque lowers the loss.",
+        bad="input prior: normals[camera, unit]\nterm normals = l1(normals, prior)",
+        good="input prior: normals[camera, unit]\nterm normals = l1(normalize(normals), prior)",
+        group="pedantic",
+        fix="`normalize` the weighted ones, or multiply the others by `detach(alpha)`.",
+        wrong_if="The render is opaque wherever they are compared, or the error is meant to count coverage.",
+    ),
+    Code(
+        "NRM003",
+        "signed-errors",
+        "The mean of a signed value is made small: of a cosine, or of a difference.",
+        "Errors of opposite sign cancel, and a cosine is smallest where the directions are opposite.",
+        bad="term bend = mean(dot(normalize(normals), normals_from_depth))",
+        good="term bend = mean(1 - dot(normalize(normals), normals_from_depth))",
+        group="pedantic",
+        fix="Write `1 - dot(a, b)`, or take `abs` before the mean.",
+        wrong_if="The value itself is to become small, not its distance from a target.",
     ),
 )

@@ -286,5 +286,5 @@ def test_a_slightly_overshooting_target_is_fine() -> None:
 
 
 def test_an_unknown_keyword_is_no_buffer() -> None:
-    with pytest.raises(TypeError, match="normals"):
-        splatdsl.compile("l1()", backend="eager")(normals=torch.zeros(1))
+    with pytest.raises(TypeError, match=r"normal.*did you mean `normals`"):
+        splatdsl.compile("l1()", backend="eager")(normal=torch.zeros(1))

@@ -253,7 +253,7 @@ def test_the_stages_as_text() -> None:
     assert "mine.loss:2" in ir
     assert "# mine.loss:2 ssim_loss(masked)" in fx
     assert code.startswith("def forward(self")
-    assert "mask" not in dump_stage(PROGRAM, "mine.loss", "ir", masked=False).replace("masked", "")
+    assert " mask" not in dump_stage(PROGRAM, "mine.loss", "ir", masked=False).replace("masked", "")
 
 
 def test_a_program_with_a_mistake_cannot_be_dumped() -> None:

@@ -372,7 +372,7 @@ def test_the_step_count_reaches_the_checker() -> None:
 
 
 def test_the_data_reaches_the_checker() -> None:
-    text = "loss: mean(alpha * mask)\ndata: {kind: synthetic}\n"
+    text = "loss: mean(alpha, mask)\ndata: {kind: synthetic}\n"
     assert check_config("run.yaml", text=text) == []
     assert _codes(check_config("run.yaml", ["data.masks=none"], text)) == ["BUF002"]
 

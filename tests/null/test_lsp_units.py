@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from splatdsl.dsl.diagnostics import Applicability, Diagnostic, Edit, Fix
 from splatdsl.dsl.lalr import tables
 from splatdsl.dsl.source import Span
+from splatdsl.dsl.words import KEYWORDS, STATEMENTS
 from splatdsl.lsp.actions import apply_edits, fix_all, quick_fixes, whole
 from splatdsl.lsp.describe import comment
 from splatdsl.lsp.document import Document
 from splatdsl.lsp.hover import hover
 from splatdsl.lsp.positions import UTF8, UTF16, UTF32, Positions, units
-from splatdsl.dsl.words import KEYWORDS, STATEMENTS
 
 WIDTHS = {UTF8: ("utf-8", 1), UTF16: ("utf-16-le", 2), UTF32: ("utf-32-le", 4)}
 TEXTS = st.text(st.sampled_from('ab("#é\u2028\x0b\x85\ufeff🎨\ud800\udfff\r\n\r\n\n'), max_size=30)

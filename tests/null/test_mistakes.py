@@ -30,7 +30,8 @@ def _header(path: Path) -> tuple[list[str], list[str]]:
 def _check(path: Path, options: list[str], folder: Path, run_cli) -> tuple[str, int]:
     shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
     done = run_cli("check", path.name, *options, cwd=folder, merge=True)
-    return f"$ splatdsl check {shlex.join([path.name, *options])}\n{done.stdout}[exit {done.returncode}]\n", done.returncode
+    command = f"$ splatdsl check {shlex.join([path.name, *options])}"
+    return f"{command}\n{done.stdout}[exit {done.returncode}]\n", done.returncode
 
 
 @pytest.mark.parametrize("path", WRONG, ids=lambda p: p.name)

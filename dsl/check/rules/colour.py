@@ -55,7 +55,8 @@ class Colours:
             return -known[0]
         if e.op == "component":
             return known[0]
-        if e.op in ("add", "sub", "mul", "div") and any(a.op == "const" or a.type.kind.name == "region" for a in e.args):
+        fixed = any(a.op == "const" or a.type.kind.name == "region" for a in e.args)
+        if e.op in ("add", "sub", "mul", "div") and fixed:
             one, other = known
             if e.op == "div":
                 return one / other
@@ -85,7 +86,7 @@ def check(context: Context) -> None:
     regions, colours = Regions(context), Colours()
     seen: set[tuple[int, int, int]] = set()
     for _, e in context.values():
-        a, b, name = _operands(regions, e)
+        a, b, name = _operands(regions, colours, e)
         if a is None or b is None:
             continue
         one, other = colours.scale(a), colours.scale(b)
@@ -95,7 +96,7 @@ def check(context: Context) -> None:
             continue
         if one and other and one != other:
             seen.add(key)
-            _report_mixed(regions, place, (a, one), (b, other))
+            _report_mixed(regions, colours, place, (a, one), (b, other))
         elif e.op == "call" and e.builtin.name in FROM_UNIT and {one, other} - {"0..1", ""}:
             if BYTES not in (one, other) and not {RENDERED, TARGET} & (regions.reads(a) | regions.reads(b)):
                 continue  # normals and residuals are in -1..1 by right
@@ -103,27 +104,29 @@ def check(context: Context) -> None:
             _report_range(regions, place, name, [(x, s) for x, s in ((a, one), (b, other)) if s not in ("", "0..1")])
 
 
-def _operands(regions: Regions, e: Expr) -> tuple[Expr | None, Expr | None, str]:
+def _operands(regions: Regions, colours: Colours, e: Expr) -> tuple[Expr | None, Expr | None, str]:
     """Two images that are compared, and by what."""
     if e.op == "call":
         return e.arg("a"), e.arg("b"), e.builtin.name
     if e.op == "sub":
         a, b = e.args
         for one, other in ((a, b), (b, a)):
-            certain = TARGET in regions.reads(other) or other.op == "input"
+            certain = TARGET in regions.reads(other) or colours.scale(other) == BYTES
             if RENDERED in regions.reads(one) and TARGET not in regions.reads(one) and certain:
                 return a, b, "-"
     return None, None, ""
 
 
-def _report_mixed(regions: Regions, place: Expr, *sides: tuple[Expr, str]) -> None:
+def _report_mixed(regions: Regions, colours: Colours, place: Expr, *sides: tuple[Expr, str]) -> None:
     context = regions.context
     labels = [Label(x.span, f"in {scale}", x.source) for x, scale in sides if x.source is not context.report.hidden]
     wrong = next(x for x, scale in sides if scale != "0..1")
     origin = next((n for n in wrong.walk() if n.op == "input" and str(n.value) in context.program.inputs), None)
     help_ = "leave the photograph as it is: `rendered` and `target` are both in 0..1"
     if origin is not None:
-        help_ = f"divide it, as in `{context.text(wrong)} / 255`, or let the data be in 0..1"
+        text = context.text(wrong)
+        made = f"{text} / 255" if colours.scale(wrong) == BYTES else f"({text} + 1) / 2"
+        help_ = f"bring it to 0..1, as in `{made}`, or let the data be so"
     context.report.emit(
         "RNG021",
         f"this compares colours in {sides[0][1]} with colours in {sides[1][1]}",
@@ -139,7 +142,7 @@ def _report_range(regions: Regions, place: Expr, name: str, wrong: list[tuple[Ex
     labels = [Label(x.span, f"in {scale}", x.source) for x, scale in wrong if x.source is not context.report.hidden]
     context.report.emit(
         "RNG020",
-        f"`{name}` {FROM_UNIT[name]}, but this is in {wrong[0][1]}",
+        f"`{name}` {FROM_UNIT[name]}, but here they are in {wrong[0][1]}",
         place.source,
         place.span,
         labels=labels,
@@ -152,7 +155,7 @@ def check_extremes(context: Context) -> None:
     regions = Regions(context)
     memo: dict[int, frozenset[str]] = {}
     seen: set[tuple[int, int]] = set()
-    for term, e in context.values():
+    for term, e in regions.trained():
         x = _normalised(regions, e)
         if x is None or not _rendered(x, memo):
             continue
@@ -162,7 +165,7 @@ def check_extremes(context: Context) -> None:
         seen.add((id(source), span.start))
         context.report.emit(
             "RNG006",
-            f"term `{term.name}` brings `{context.text(x)}` to 0..1 by its extremes: one outlier moves every other pixel",
+            f"term `{term.name}` brings `{context.text(x)}` to 0..1 by its extremes: one outlier moves all pixels",
             source,
             span,
             help=[

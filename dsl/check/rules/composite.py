@@ -13,6 +13,9 @@ from .regions import RENDERED, TARGET, Regions
 RANDOM = frozenset({"noise", "rand", "random"})
 """Words in the name of a colour that changes from step to step."""
 
+LEARNED = frozenset({"env", "environment", "learned", "learnt", "model", "sky"})
+"""Words in the name of a colour that is part of the scene, and so of the photograph."""
+
 PASSES = frozenset({"clamp", "detach", "raw", "min", "max"})
 
 
@@ -133,7 +136,7 @@ def _pair(regions: Regions, term: str, render: Expr, photo: Expr, twice: set[int
     behind = None if mine is None else _colour(mine)
     other = None if its is None else _colour(its)
     if mine is not None and its is not None:
-        wrong = not _alike(regions, behind, other)
+        wrong = not _alike(regions, mine, its)
     elif mine is not None:
         wrong = _changes(behind) and not _shared(regions, mine, photo)
     else:
@@ -152,7 +155,7 @@ def _pair(regions: Regions, term: str, render: Expr, photo: Expr, twice: set[int
         message = f"term `{term}` lays the render and the photograph over different colours"
         help_ = "lay both over the same colour"
     else:
-        message = f"term `{term}` lays the render over {on}, but not the photograph: transparency is penalised everywhere"
+        message = f"term `{term}` lays the render over {on}, but not the photograph: that penalises transparency"
         help_ = (
             f"lay the photograph over it too, as in `mix({colours[0] if colours else '1'}, target, target_alpha)` with "
             "`input target_alpha: map[coverage] in [0, 1]`"
@@ -176,9 +179,10 @@ def _changes(colour: Expr | None) -> bool:
     if colour is None or colour.op not in ("input", "extern"):
         return False
     name = str(colour.value) if colour.op == "input" else str(colour.value.name)
+    words = set(name.lower().replace(".", "_").split("_"))
     if name == "background":
         return False
-    return colour.type.kind.name == "images" or bool(set(name.lower().replace(".", "_").split("_")) & RANDOM)
+    return bool(words & RANDOM) or (colour.type.kind.name == "images" and not words & LEARNED)
 
 
 def _shared(regions: Regions, over: Over, other: Expr) -> bool:
@@ -187,11 +191,11 @@ def _shared(regions: Regions, over: Over, other: Expr) -> bool:
     return bool(mine & regions.reads(other))
 
 
-def _alike(regions: Regions, a: Expr | None, b: Expr | None) -> bool:
-    """Whether two backgrounds may be the same: certainly not only where both are known and differ."""
-    if a is None or b is None:
-        known = a if a is not None else b
-        return known is None or known.op != "const" or known.value == 1
-    if not {a.op, b.op} <= {"const", "input"}:
+def _alike(regions: Regions, mine: Over, its: Over) -> bool:
+    """Whether two backgrounds may be the same; white is a background of no factors."""
+    colours = [over.behind[0] for over in (mine, its) if len(over.behind) == 1]
+    if len(colours) == 2:
+        return not {c.op for c in colours} <= {"const", "input"} or regions.same(*colours)
+    if len(mine.behind) + len(its.behind) != 1:
         return True
-    return regions.same(a, b)
+    return colours[0].value == 1 if colours[0].op == "const" else colours[0].op != "input"

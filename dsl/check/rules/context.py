@@ -25,6 +25,7 @@ class Context:
         half: whether the run renders in half precision.
         broken: whether something of the program is missing because of a mistake; what looks unused may not be.
         zeros: which values the parameters in force make 0.
+        explained: values that a finding has explained; rules that look for hazards have nothing to add.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Context:
         self.renderer, self.data, self.half = renderer, data, half
         self.broken = checker.sink.has_errors
         self.zeros = Zeros({name: info.value for name, info in self.program.params.items()})
+        self.explained: set[int] = set()
         self._zero_terms = {id(t) for t in self.program.terms if self.zeros.is_zero(t.value)}
 
     @property

@@ -68,9 +68,11 @@ def check(context: Context) -> None:
             at = term.value
             why = "nothing in it is made by the gaussians"
             names = ", ".join(f"`{n}`" for n in read if not n.startswith(("step", "max_steps", "progress")))
-            help_ = [f"it reads only {names}; compare with `rendered`, `alpha`, `depth` or the `state`"] if names else [
-                "read something that the gaussians make: `rendered`, `alpha`, `depth` or the `state`"
-            ]
+            help_ = (
+                [f"it reads only {names}; compare with `rendered`, `alpha`, `depth` or the `state`"]
+                if names
+                else ["read something that the gaussians make: `rendered`, `alpha`, `depth` or the `state`"]
+            )
         hidden = at.source is context.report.hidden
         context.report.emit(
             "GRD001",
@@ -133,7 +135,7 @@ def check_self(context: Context) -> None:
             if to is not None and x is not None and _trained(to, memo) and not _trained(x, memo):
                 context.report.emit(
                     "GRD005",
-                    f"`{context.text(x)}` is aligned to the prediction: making the prediction flat makes the loss small",
+                    f"`{context.text(x)}` is aligned to the prediction: a flat prediction makes the loss small",
                     e.source,
                     e.span,
                     help=[

@@ -29,11 +29,11 @@ def check(context: Context) -> None:
 
 class _Writer:
     def __init__(self, context: Context, ranges: Ranges, found: list[Hazard]) -> None:
-        self.context, self.ranges, self.found = context, ranges, found
+        self.context, self.ranges = context, ranges
+        self.found = [h for h in found if origin(ranges, h.operand, h.env, h.at).likely(context.program)]
         self.places = Places(context)
         self.names = Names(context, self.places)
-        self.by_value = {id(h.e): h for h in found}
-        self.done: set[int] = set()
+        self.done: set[int] = set(context.explained)
         self.said: set[tuple[int, int, int]] = set()
 
     def write(self) -> None:
@@ -255,14 +255,15 @@ class _Writer:
             return (f"if `{end.value}` is never 0, say so where it is declared: `> 0`", []), []
         if operand.type.is_host and hazard.at == 0 and end.op == "input" and end.value in ("step", "progress"):
             return (f"begin later, as in `when after(step, 1)`, or write `max({name}, 1)`", []), []
+        help_: list[str] = []
         if e.op == "call":
-            fix, help_ = self._safe_call(hazard), []
+            fix = self._safe_call(hazard)
         elif e.op == "div":
             fix, help_ = self._safe_division(hazard, name)
         else:
             power = operand_text(e, "^")
             shown = f"max({name}, 1e-6)" + (f" ^ {power[0]}" if power else "")
-            fix, help_ = (f"keep the base above 0: `{shown}`", [Edit(e.span, shown)] if power else []), []
+            fix = f"keep the base above 0: `{shown}`", [Edit(e.span, shown)] if power else []
         info = self.context.program.inputs.get(str(end.value)) if end.op == "input" else None
         if info is not None and hazard.at == 0:
             help_.append(f"if `{info.name}` is never 0, say so where it is declared: `in (0, inf)`")

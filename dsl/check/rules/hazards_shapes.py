@@ -134,7 +134,7 @@ def eps_outside(visit: Visit) -> tuple[Expr, Expr, Expr] | None:
     around, e = visit.parent, visit.e
     if root(e) is None or around is None or around.e.op != "add":
         return None
-    eps = around.e.args[1 - visit.index]
+    eps = around.e.args[1 - visit.place]
     at = eps.type.range
     if not eps.type.is_host or not at.is_point or not 0 < at.lo <= MAX_EPS:
         return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...diagnostics import Label
 from ...inputs import BY_NAME
-from ...interval import Interval, show
-from ...typed import Expr
+from ...interval import REALS, Interval, show
+from ...typed import Expr, TypedProgram
 from ..ranges import SATURATING, Env, Ranges
 from .context import Context
 from .places import Places
@@ -34,24 +34,47 @@ EMPTY = {
 
 
 class Origin:
-    """The end of the trace: the value that goes back no further, which number it is there, and what it can be."""
+    """The end of the trace: the value that goes back no further, which number it is there, and what it can be.
 
-    __slots__ = ("at", "e", "range")
+    ``reduced`` says whether all pixels or gaussians must have that number.
+    """
 
-    def __init__(self, e: Expr, at: float, range_: Interval) -> None:
-        self.e, self.at, self.range = e, at, range_
+    __slots__ = ("at", "e", "range", "reduced")
+
+    def __init__(self, e: Expr, at: float, range_: Interval, reduced: bool) -> None:
+        self.e, self.at, self.range, self.reduced = e, at, range_, reduced
+
+    def likely(self, program: TypedProgram) -> bool:
+        """Whether the number really occurs.
+
+        Two images are not equal in every pixel. Sizes, lengths of runs and differences of parameters are not what
+        the ends of their ranges say, and a number whose limits nobody declared is what the host makes it. A running
+        average that starts above 0 does not come to 0.
+        """
+        e = self.e
+        if e.op == "memory":
+            return self.at in program.memories[str(e.value)].init.type.range
+        if self.reduced and e.op == "sub":
+            return False
+        if not e.type.is_host:
+            return True
+        if e.op == "input":
+            return e.value != "max_steps" and e.type.range != REALS
+        return e.op in ("param", "const")
 
 
 def origin(ranges: Ranges, e: Expr, env: Env, at: float) -> Origin:
     """Follow a value to what makes it the number ``at``."""
+    reduced = False
     for _ in range(STEPS):
         step = _back(ranges, e, env, at)
         if step is None:
             break
         index, at = step
         env = ranges.inside(e, index, env)
+        reduced = reduced or (e.op == "call" and e.builtin.reduces)
         e = e.args[index]
-    return Origin(e, at, ranges.at(e, env).range)
+    return Origin(e, at, ranges.at(e, env).range, reduced)
 
 
 def _back(ranges: Ranges, e: Expr, env: Env, at: float) -> tuple[int, float] | None:
@@ -76,6 +99,8 @@ def _back(ranges: Ranges, e: Expr, env: Env, at: float) -> tuple[int, float] | N
     region = e.arg("r")
     if region is not None and (region.type.kind.space != "any" or e.args[0].type.kind.name == "region"):
         return None
+    if name == "log" and at == 0:
+        return 0, 1.0
     if name in THROUGH or name in MIDDLE or (at == 0 and name in AT_ZERO):
         return (0, at) if _can_be(ranges, e, 0, env, at) else None
     return None
@@ -128,6 +153,8 @@ def reason(names: Names, found: Origin, beyond: bool = False) -> str:
         if known and found.at in known:
             return f"is {known[found.at]}"
         return f"can be {number}"
+    if e.op == "memory":
+        return f"starts at {number}"
     if e.op == "param":
         return f"may be {number}"
     if e.op == "call" and e.builtin.reduces and e.builtin.name != "psnr":

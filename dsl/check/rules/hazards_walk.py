@@ -18,13 +18,17 @@ from ...types import TENSOR
 from ..ranges import COMPARISONS, Env, Known, Ranges, condition_of, known, pixel_by_pixel
 from ..structure import operands_first
 from .context import Context
-from .flow import STOPS, carried
+from .flow import STOPS
+from .flow import _carried as carried_by
 
 PLUS, MINUS, NAN = 1, 2, 4
 ANY = PLUS | MINUS | NAN
 
-VISITS = 12
+VISITS = 64
 """Ways to reach one value that are looked at; a value that many choices share has very many."""
+
+MOST = 150_000
+"""Ways to reach values that are looked at in all."""
 
 
 class Visit(NamedTuple):
@@ -36,7 +40,7 @@ class Visit(NamedTuple):
         slope: what holds where its derivative is taken; None where no gradient flows.
         felt: which of infinity, minus infinity and NaN would reach the loss.
         parent: the visit of its reader; None for a whole term.
-        index: which of the reader's operands it is.
+        place: which of the reader's operands it is.
     """
 
     e: Expr
@@ -44,7 +48,7 @@ class Visit(NamedTuple):
     slope: Env | None
     felt: int
     parent: Visit | None
-    index: int
+    place: int
 
 
 class Hazard(NamedTuple):
@@ -88,6 +92,9 @@ class _Walk:
         self.flow: dict[int, frozenset[str]] = {}
         self.needed: dict[int, bool] = {}
         self.found: dict[int, Hazard] = {}
+        self.suspects: set[int] = set()
+        self.times: dict[int, int] = {}
+        self.left = MOST
 
     def run(self) -> list[Hazard]:
         """Walk every live term and every memory."""
@@ -99,28 +106,40 @@ class _Walk:
             env = nowhere if memory.when is None else self.ranges.given(nowhere, memory.when, True)
             self._root(memory.init, nowhere, None)
             self._root(memory.update, env, None)
-        return [] if self.ranges.exhausted else list(self.found.values())
+        return list(self.found.values())
 
     def _root(self, root: Expr, value: Env, slope: Env | None) -> None:
+        for e in operands_first(root, self.flow):
+            self.flow[id(e)] = carried_by(e, self.flow)
         for e in operands_first(root, self.needed):
-            self.needed[id(e)] = _may_fail(e) or any(self.needed[id(a)] for a in e.args)
+            self.needed[id(e)] = self._fails(e) or any(self.needed[id(a)] for a in e.args)
         if not self.needed[id(root)]:
             return
         seen: set[tuple[int, int, int, int]] = set()
-        times: dict[int, int] = {}
         stack = [Visit(root, value, slope, ANY, None, 0)]
-        while stack and not self.ranges.exhausted:
+        while stack and self.left > 0:
             visit = stack.pop()
+            self.left -= 1
             key = (id(visit.e), id(visit.value), id(visit.slope), visit.felt)
-            times[id(visit.e)] = times.get(id(visit.e), 0) + 1
-            if key in seen or times[id(visit.e)] > VISITS or self.context.zeros.is_zero(visit.e):
+            times = self.times[id(visit.e)] = self.times.get(id(visit.e), 0) + 1
+            if key in seen or times > VISITS or self.context.zeros.is_zero(visit.e):
                 continue
             seen.add(key)
-            if id(visit.e) not in self.found and _may_fail(visit.e):
+            if id(visit.e) in self.suspects and id(visit.e) not in self.found:
                 hazard = self._judge(visit)
+                if self.ranges.exhausted:
+                    return
                 if hazard is not None:
                     self.found[id(visit.e)] = hazard
             stack.extend(reversed(self._operands(visit)))
+
+    def _fails(self, e: Expr) -> bool:
+        """Whether an operation goes wrong where nothing is known: conditions can only make it sound."""
+        nowhere = self.ranges.nowhere
+        if _may_fail(e) and self._judge(Visit(e, nowhere, nowhere, ANY, None, 0)) is not None:
+            self.suspects.add(id(e))
+            return True
+        return False
 
     # From a value to its operands
 
@@ -212,7 +231,7 @@ class _Walk:
         """Whether a value surely carries gradient: declared inputs may be data."""
         if e.type.stage != TENSOR:
             return False
-        names = carried(e, self.flow)
+        names = self.flow[id(e)]
         return any(n in BY_NAME or n.partition(".")[2] in BY_NAME or n.endswith("()") for n in names)
 
     def _division(self, visit: Visit, above: Expr, below: Expr) -> Hazard | None:
@@ -319,7 +338,7 @@ def where_around(visit: Visit) -> tuple[Expr, Expr, bool] | None:
     """The nearest choice per pixel that guards a value: the choice, its condition, and how that turns out here."""
     here = visit
     while here.parent is not None:
-        around, index = here.parent, here.index
+        around, index = here.parent, here.place
         condition = condition_of(around.e)
         if condition is not None and not condition.type.is_host and here.e is not condition:
             return around.e, condition, index == 1

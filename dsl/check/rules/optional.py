@@ -76,7 +76,9 @@ def _report(context: Context, term: TypedTerm | None, e: Expr, info: InputInfo) 
     fixes = []
     help_ = [f"choose with `a if has({name}) else b`"]
     if term is not None:
-        help_.insert(0, f"add `when has({name})` to the term, or" if term.when is None else f"add `and has({name})`, or")
+        help_.insert(
+            0, f"add `when has({name})` to the term, or" if term.when is None else f"add `and has({name})`, or"
+        )
         help_ = [" ".join(help_)]
         if term.source is e.source and term.source is context.program.source:
             edit = (

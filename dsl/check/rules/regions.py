@@ -8,8 +8,10 @@ from typing import NamedTuple
 from ... import ast
 from ...source import Source
 from ...typed import Expr, TypedTerm
+from ..functions import library
 from ..structure import Structure, operands_first
 from .context import Context
+from .flow import STOPS
 from .places import Places
 
 AVERAGES = frozenset({"mean", "std", "var", "median", "quantile", "smallest_mean"})
@@ -98,7 +100,7 @@ class Regions:
         if e.op != "call":
             return ()
         if e.builtin.name == "where":
-            condition, a, b = e.args
+            condition, _, b = e.args
             if b.op == "const" and b.value == 0 and condition.type.kind.name == "region":
                 return ((condition,) + of[1])[:8]
             return self._both(of[1], of[2])
@@ -139,12 +141,22 @@ class Regions:
 
     # Comparisons of the render with the photograph
 
+    def trained(self) -> Iterator[tuple[TypedTerm, Expr]]:
+        """The values that gradient flows through on its way from a term, each once."""
+        seen: set[int] = set()
+        for term in self.context.live:
+            stack = [term.value]
+            while stack:
+                e = stack.pop()
+                if id(e) not in seen:
+                    seen.add(id(e))
+                    yield term, e
+                    stack.extend(reversed(trained_args(e)))
+
     def comparisons(self) -> Iterator[Comparison]:
-        """Every reduction that compares the render with the photograph."""
-        for term, e in self.context.values():
-            if e.op != "call" or not e.builtin.reduces or e.arg("over") is not None:
-                continue
-            r = e.arg("r")
+        """Every reduction that compares the render with the photograph, and is trained by it."""
+        for term, e in self.trained():
+            r = e.arg("r") if e.op == "call" and e.builtin.reduces and e.arg("over") is None else None
             pairs = tuple(self._pairs(e)) if r is not None else ()
             if r is not None and pairs:
                 yield Comparison(term, e, r, self.places.of(e), pairs)
@@ -165,7 +177,7 @@ class Regions:
             seen.add(id(node))
             if node.op == "sub" or (node.op == "call" and node.builtin.name == "ssim_map"):
                 yield from self._pair(node.args[0], node.args[1])
-            stack.extend(reversed(node.args))
+            stack.extend(reversed(trained_args(node)))
 
     def _pair(self, a: Expr, b: Expr) -> Iterator[tuple[Expr, Expr]]:
         for one, other in ((a, b), (b, a)):
@@ -177,9 +189,21 @@ class Regions:
 
     def name(self, e: Expr) -> str:
         """The function that the user called for a value."""
-        if e.via is not None:
-            return e.via.name
-        return e.builtin.name if e.op == "call" else "this"
+        called = e.source.slice(e.span).partition("(")[0].strip()
+        return called if called.isidentifier() else e.builtin.name if e.op == "call" else "this"
+
+    def operands(self, e: Expr) -> dict[str, Expr]:
+        """The operands of the call that made a value, as the user wrote it."""
+        if e.via is not None and e.via.prelude:
+            return dict(e.via.args)
+        if e.op == "call" and e.builtin.name == self.name(e):
+            return dict(zip(e.names, e.args))
+        return {}
+
+    def comparing(self, e: Expr) -> bool:
+        """Whether the call that made a value compares two operands."""
+        function = library(self.name(e))
+        return function is not None and function.comparing
 
     def call(self, e: Expr) -> ast.Call | None:
         """The call in the program's own text that a value was made by."""
@@ -206,6 +230,15 @@ class Regions:
         removed = _bare(source, parts[at][0])
         rest = [_bare(source, n) for i, (n, _) in enumerate(parts) if i != at]
         return (rest[0] if len(rest) == 1 else " * ".join(t for i, t in enumerate(texts) if i != at)), removed
+
+
+def trained_args(e: Expr) -> list[Expr]:
+    """The operands through which gradient flows."""
+    if e.op in ("lt", "le", "gt", "ge", "eq", "ne", "has") or (e.op == "call" and e.builtin.name in STOPS):
+        return []
+    if e.op == "call":
+        return [a for name, a in zip(e.names, e.args) if name not in ("r", "c", "region", "to", "q")]
+    return [e.args[0], e.args[2]] if e.op == "if" else list(e.args)
 
 
 def is_factor(e: Expr) -> bool:

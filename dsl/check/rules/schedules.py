@@ -28,9 +28,7 @@ def factors(e: Expr) -> Iterator[Expr]:
             yield node
         elif node.op == "mul":
             stack.extend(reversed(node.args))
-        elif node.op == "neg":
-            stack.append(node.args[0])
-        elif node.op == "div":
+        elif node.op == "neg" or node.op == "div":
             stack.append(node.args[0])
 
 
@@ -47,12 +45,15 @@ def check(context: Context) -> None:
             continue
         timeline = Timeline(values, context.max_steps)
         exists = None
-        if term.when is not None:
-            exists = timeline.nonzero(term.when)
-            if exists.never and exists.exact and term.when.type.range != ZERO:
+        # A flag, a mode or a missing input that switches a term off is no mistake of its schedule.
+        moving = [c for c in _conjuncts(term.when) if timeline.moves(c)]
+        for condition in moving:
+            found = timeline.nonzero(condition)
+            exists = found if exists is None else exists.also(found)
+        if exists is not None and exists.never:
+            if term.when is not None and exists.exact and term.when.type.range != ZERO:
                 _never(context, term, term.when)
-            if exists.never:
-                continue
+            continue
         _weight(context, term, timeline, exists)
 
 
@@ -82,6 +83,8 @@ def _weight(context: Context, term: TypedTerm, timeline: Timeline, exists: Exist
     together = exists
     for factor in factors(term.value):
         if factor.type.stage != STEP or 0.0 not in factor.type.range or not timeline.known(factor):
+            continue
+        if not timeline.moves(factor):
             continue
         found = timeline.nonzero(factor)
         together = found if together is None else together.also(found)
@@ -135,9 +138,13 @@ def _closed(context: Context, e: Expr) -> None:
         f"`{context.text(e)}` {effect} than `{function}(step, {n})`",
         e.source,
         e.span,
-        notes=["spans of steps are half-open and count from 0: `after(step, a)` is step >= a, `before(step, b)` is step < b"],
+        notes=[
+            "spans of steps are half-open and count from 0: `after(step, a)` is step >= a, `before(step, b)` is step < b"
+        ],
         help=[f"write `{function}(step, {text})` if that is meant, or `{function}(step, {n})`"],
-        fixes=[Fix(f"write `{function}(step, {text})`", [Edit(e.span, f"{function}(step, {text})")], Applicability.SAFE)],
+        fixes=[
+            Fix(f"write `{function}(step, {text})`", [Edit(e.span, f"{function}(step, {text})")], Applicability.SAFE)
+        ],
     )
 
 
@@ -174,10 +181,14 @@ def check_every(context: Context) -> None:
                 span = term.value.span
                 at = Span(span.start, span.start)
                 product = term.value.op in ("mul", "call", "const", "param", "div")
-                edits = [Edit(at, f"{text} * ")] if product else [
-                    Edit(at, f"{text} * ("),
-                    Edit(Span(span.end, span.end), ")"),
-                ]
+                edits = (
+                    [Edit(at, f"{text} * ")]
+                    if product
+                    else [
+                        Edit(at, f"{text} * ("),
+                        Edit(Span(span.end, span.end), ")"),
+                    ]
+                )
                 fixes = [Fix(f"multiply by {text}", edits)]
             context.report.emit(
                 "SCH020",
@@ -185,8 +196,10 @@ def check_every(context: Context) -> None:
                 gate.source,
                 gate.span,
                 labels=[Label(term.value.span, f"weighs {text} times less on average", term.value.source)],
-                help=[f"multiply the term by {text} to keep its average, or say that this is meant: "
-                      "`# splat: ignore[SCH020]` on this line"],
+                help=[
+                    f"multiply the term by {text} to keep its average, or say that this is meant: "
+                    "`# splat: ignore[SCH020]` on this line"
+                ],
                 fixes=fixes,
             )
 
@@ -227,7 +240,7 @@ def check_gaps(context: Context) -> None:
             spans.append((term, found.spans[0]))
     for first, one in spans:
         for second, other in spans:
-            if first is second or one.stop is None or other.start == 0:
+            if first is second or one.stop is None or other.start <= one.start:
                 continue
             gap = other.start - one.stop
             if gap not in (1, -1) or not _alike(first, second):
@@ -272,7 +285,7 @@ def check_hard_start(context: Context) -> None:
             if weight >= 10:
                 context.report.emit(
                     "SCH022",
-                    f"term `{term.name}` may upset the training: its weight jumps from 0 to {show(weight)} at step {start:,}",
+                    f"term `{term.name}` may upset the training: its weight jumps to {show(weight)} at step {start:,}",
                     term.when.source,
                     term.when.span,
                     help=[f"let it fade in, as in `ramp(step, {start}, {start + 1000}) * ...`"],

@@ -7,7 +7,7 @@ from ...source import Span
 from ...typed import Expr
 from .composite import factors
 from .context import Context
-from .regions import Regions
+from .regions import TARGET, Regions
 
 SSIM = frozenset({"ssim", "ssim_map", "ms_ssim"})
 
@@ -51,6 +51,15 @@ def _is_loss(e: Expr) -> bool:
     return other.op == "call" and other.builtin.name in SSIM
 
 
+def _by_colour(regions: Regions, e: Expr) -> bool:
+    """Whether a value compares something with the photograph, colour by colour."""
+    if e.op == "sub":
+        return sum(TARGET in regions.reads(a) for a in e.args) == 1 and all(a.type.kind.is_tensor for a in e.args)
+    if e.op != "call" or e.builtin.name in SSIM or e.arg("a") is None or e.arg("b") is None:
+        return False
+    return TARGET in regions.reads(e)
+
+
 def check_alone(context: Context) -> None:
     """SSM006: a loss that compares the render with the photograph by SSIM alone."""
     if context.broken:
@@ -59,10 +68,8 @@ def check_alone(context: Context) -> None:
     found = list(regions.comparisons())
     if not found:
         return
-    for c in found:
-        by_map = any(n.op == "call" and n.builtin.name == "ssim_map" for n in c.e.walk())
-        if c.e.builtin.name not in SSIM and not by_map:
-            return
+    if any(_by_colour(regions, e) for _, e in regions.trained()):
+        return
     first = found[0]
     if first.place.source is context.report.hidden:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...computable import refusals
 from ...diagnostics import Label
 from ...inputs import RENDER_BUFFERS, buffer_of
 from ...suggest import closest
@@ -15,6 +16,7 @@ def check(context: Context) -> None:
     """BUF001 and BUF002 for what cannot be supplied, BUF003 for terms that this data never has."""
     if context.renderer is None and context.data is None:
         return
+    _run(context)
     for term in context.live:
         needed = known(term.when, True) if term.when is not None else frozenset()
         missing = _never_there(context, needed)
@@ -26,6 +28,25 @@ def check(context: Context) -> None:
             if e.op == "input" and e.value in inputs:
                 _renderer(context, term, e)
                 _data(context, term, e)
+
+
+def _run(context: Context) -> None:
+    """What the trainer of a run config does not give, whatever its data: host values, and what cannot be computed."""
+    if context.renderer is None or context.data is None:
+        return
+    for diagnostic in refusals(context.program):
+        context.report.sink.add(diagnostic)
+    reported: set[str] = set()
+    for term in context.live:
+        for root in (term.value, *([term.when] if term.when is not None else [])):
+            for e in root.walk():
+                info = context.program.inputs.get(str(e.value)) if e.op == "input" else None
+                if info is None or info.stage == TENSOR or info.name in reported:
+                    continue
+                reported.add(info.name)
+                message = f"no run gives `{info.name}`, which term `{term.name}` reads"
+                help_ = [f"make it a `param`, which a config sets, or run the loss where the host passes {info.name}="]
+                context.report.emit("BUF002", message, e.source, e.span, help=help_)
 
 
 def _never_there(context: Context, names: frozenset[str]) -> str:

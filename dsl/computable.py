@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..dsl.diagnostics import Diagnostic
-from ..dsl.inputs import BY_NAME
-from ..dsl.typed import Expr, TypedProgram
-from ..dsl.types import FLAG, MODE, NUMBER, STRING, TUPLE
+from .diagnostics import Diagnostic
+from .inputs import BY_NAME
+from .typed import Expr, TypedProgram
+from .types import FLAG, MODE, NUMBER, STRING, TUPLE
 
 OPERATIONS = {
     "memory": "memories",
@@ -43,6 +43,8 @@ def _unsupported(e: Expr) -> str:
             return "second renders"
         if spec is not None and e.value.partition(".")[0] in NO_BUFFER:
             return f"`{e.value.partition('.')[0]}`"
+    if kind.view or kind.name == "view":
+        return "second renders"
     if kind in (NUMBER, FLAG, MODE, STRING, TUPLE):
         host = e.type.is_host or kind in (MODE, STRING, TUPLE)
         if e.op == "call" and not e.builtin.kernel and not (host and e.builtin.host is not None):
