@@ -42,16 +42,20 @@ class Options:
         output_file: where the report goes instead of standard output.
         cache: whether to use kept results.
         force_exclude: whether excluded paths are left out even if they are named.
+        data: the folder of the scene to check for, or None: the config's, or any.
+        half: whether the run renders in half precision.
     """
 
     __slots__ = (
         "cache",
         "color",
+        "data",
         "exit_non_zero_on_fix",
         "exit_zero",
         "fix",
         "force_exclude",
         "format",
+        "half",
         "line",
         "output_file",
         "overrides",
@@ -75,6 +79,8 @@ class Options:
         output_file: str | None = None,
         cache: bool = True,
         force_exclude: bool = False,
+        data: str | None = None,
+        half: bool = False,
     ) -> None:
         self.format = format
         self.color = color
@@ -89,6 +95,8 @@ class Options:
         self.output_file = output_file
         self.cache = cache
         self.force_exclude = force_exclude
+        self.data = data
+        self.half = half
 
 
 def check_paths(paths: Sequence[str], options: Options) -> int:
@@ -244,7 +252,19 @@ class Run:
         if cache is None:
             cache = self._caches[root] = ResultCache(root)
         steps, pedantic = settings.steps, settings.selection.pedantic
-        key = cache.key(given.name, text, [settings.renderer, steps, pedantic, *self.options.overrides, beside])
+        key = cache.key(
+            given.name,
+            text,
+            [
+                settings.renderer,
+                steps,
+                pedantic,
+                sorted(self._fields() or ["any"]),
+                self.options.half,
+                *self.options.overrides,
+                beside,
+            ],
+        )
         found = cache.get(key, given.name, text)
         if found is None:
             found = self._analyse(given, text, settings)
@@ -260,9 +280,13 @@ class Run:
             line = self.options.line
             extra = [f"train.max_steps={line.steps}"] if line is not None and line.steps is not None else []
             extra += [f"renderer.kind={line.renderer}"] if line is not None and line.renderer is not None else []
-            return check_config(given.name, [*self.options.overrides, *extra], text, pedantic=pedantic)
+            if self.options.data is not None:
+                extra += ["data.kind=colmap", f"data.path={self.options.data}"]
+            return check_config(given.name, [*self.options.overrides, *extra], text, pedantic, self.options.half)
 
         from ..dsl.api import check_text
+
+        fields, half = self._fields(), self.options.half
 
         buffers = None
         if settings.renderer is not None:
@@ -272,8 +296,26 @@ class Run:
         if self.options.overrides:
             from ..dsl.config import check_program
 
-            return check_program(given.name, text, self.options.overrides, settings.steps, buffers, pedantic=pedantic)
-        return check_text(text, name=given.name, max_steps=settings.steps, renderer_buffers=buffers, pedantic=pedantic)
+            return check_program(
+                given.name, text, self.options.overrides, settings.steps, buffers, pedantic, fields, half
+            )
+        return check_text(
+            text,
+            name=given.name,
+            max_steps=settings.steps,
+            renderer_buffers=buffers,
+            data_fields=fields,
+            pedantic=pedantic,
+            half=half,
+        )
+
+    def _fields(self) -> frozenset[str] | None:
+        """The item fields of the scene that is checked for, or None."""
+        if self.options.data is None:
+            return None
+        from ..dsl.config import folder_fields
+
+        return folder_fields(self.options.data)
 
     def _finish(self) -> None:
         """Print what is not printed yet, and the summary."""

@@ -108,6 +108,13 @@ def command_line(given: dict[str, Any]) -> CommandLine | None:
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
 @click.option("--exit-non-zero-on-fix", is_flag=True, help="Exit with 1 if anything was fixed.")
 @settings_options
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Check for what this scene has: images, and masks if there are any.",
+)
+@click.option("--half", is_flag=True, help="Check for a run that renders in half precision.")
 @click.option("--force-exclude", is_flag=True, help="Leave out excluded paths even if they are named.")
 @click.option(
     "--set",

@@ -73,13 +73,18 @@ def _read(path: str, overrides: Sequence[str], text: str | None, sink: Sink) -> 
 
 
 def check_config(
-    path: str | os.PathLike[str], overrides: Sequence[str] = (), text: str | None = None, pedantic: bool = False
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    text: str | None = None,
+    pedantic: bool = False,
+    half: bool = False,
 ) -> list[Diagnostic]:
     """All findings of a config, and of its program under that config's parameters, renderer and data.
 
     Args:
         path, overrides, text: those of `load_config`.
         pedantic: whether to report possibilities in the program too, which can be mistaken.
+        half: whether the run renders in half precision.
     """
     sink = Sink()
     config = _read(os.fspath(path), overrides, text, sink)
@@ -99,6 +104,7 @@ def check_config(
         renderer_buffers=renderer_buffers(config) if whole else None,
         data_fields=data_fields(config) if whole else None,
         pedantic=pedantic,
+        half=half,
     ):
         sink.add(config.origin.place(diagnostic))
     return sink.sorted()
@@ -111,6 +117,8 @@ def check_program(
     max_steps: int | None = None,
     buffers: frozenset[str] | None = None,
     pedantic: bool = False,
+    fields: frozenset[str] | None = None,
+    half: bool = False,
 ) -> list[Diagnostic]:
     """All findings of a program under values given with ``--set``, as if a config had named it.
 
@@ -120,6 +128,8 @@ def check_program(
         max_steps: the length of training, where no override gives it; None: any.
         buffers: what the renderer supplies, where no override names it; None: anything.
         pedantic: whether to report possibilities too, which can be mistaken.
+        fields: what every item of the data has; None: anything.
+        half: whether the run renders in half precision.
     """
     config, found = load_config("<options>", overrides, text="loss: ''\ndata: {kind: synthetic}\n")
     if config is None or config.origin is None:
@@ -133,7 +143,9 @@ def check_program(
         params=dict(config.loss_params),
         max_steps=config.train.max_steps if "train.max_steps" in given else max_steps,
         renderer_buffers=renderer_buffers(config) if "renderer.kind" in given else buffers,
+        data_fields=fields,
         pedantic=pedantic,
+        half=half,
     )
     return found + [config.origin.place(diagnostic) for diagnostic in diagnostics]
 
@@ -156,11 +168,16 @@ def data_fields(config: RunConfig) -> frozenset[str]:
     found = {"target"}
     if data.kind == "synthetic":
         found |= {"mask", "depth_map"}
-    elif data.path is not None and has_files(os.path.join(data.path, "masks")):
-        found.add("mask")
+    elif data.path is not None:
+        found |= folder_fields(data.path)
     if data.masks == "none":
         found.discard("mask")
     return frozenset(found)
+
+
+def folder_fields(path: str) -> frozenset[str]:
+    """The item fields of a COLMAP scene, as far as they can be told without opening an image."""
+    return frozenset({"target", "mask"} if has_files(os.path.join(path, "masks")) else {"target"})
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:

@@ -65,9 +65,8 @@ def evaluate(e: Expr, env: Mapping[str, Value], memo: dict[int, Value] | None = 
     """
     memo = {} if memo is None else memo
     if id(e) not in memo:
-        for node in e.operands_first():
-            if id(node) not in memo:
-                memo[id(node)] = _evaluate(node, env, memo)
+        for node in e.operands_first(memo):
+            memo[id(node)] = _evaluate(node, env, memo)
     return memo[id(e)]
 
 

@@ -7,10 +7,13 @@ asks for nothing. The same rule decides here and in the compiler.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from .inputs import BY_NAME, REGIONS, buffer_of
 from .source import Source, Span
 from .typed import Expr, TypedProgram, TypedTerm
+
+_SETTLED = frozenset({"const", "param", "has", "eq", "ne", "if", "not", "and", "or"})
 
 
 class Zeros:
@@ -26,14 +29,14 @@ class Zeros:
         self.fixed = {name: value for name, value in params.items() if isinstance(value, (bool, str))}
         self.present = present
         self._memo: dict[int, bool] = {}
+        self._settled: dict[int, bool | str | None] = {}
 
     def is_zero(self, e: Expr) -> bool:
         """Whether the value is 0 whatever the step and the tensors are."""
         found = self._memo.get(id(e))
         if found is None:
-            for node in e.operands_first():
-                if id(node) not in self._memo:
-                    self._memo[id(node)] = self._is_zero(node)
+            for node in e.operands_first(self._memo):
+                self._memo[id(node)] = self._is_zero(node)
             found = self._memo[id(e)]
         return found
 
@@ -84,16 +87,35 @@ class Zeros:
         """The truth of a condition that modes, flags and missing inputs settle; None where they leave it open."""
         if e.op == "const":
             return bool(e.value)
+        found = None if e.op == "if" else self._settle(e)
+        return found if isinstance(found, bool) else None
+
+    def text(self, e: Expr) -> str | None:
+        """The text that a mode is; None where it is open."""
+        found = self._settle(e)
+        return found if isinstance(found, str) else None
+
+    def _settle(self, e: Expr) -> Any:
+        if e.op not in _SETTLED:
+            return None
+        for node in e.operands_first(self._settled):
+            self._settled[id(node)] = self._settled_by(node) if node.op in _SETTLED else None
+        return self._settled[id(e)]
+
+    def _settled_by(self, e: Expr) -> Any:
+        """A truth or a text, from those of the operands."""
+        if e.op == "const":
+            return e.value if isinstance(e.value, (bool, str)) else None
         if e.op == "param":
-            value = self.fixed.get(e.value)
-            return value if isinstance(value, bool) else None
+            return self.fixed.get(e.value)
         if e.op == "has":
             return None if self.present is None else all(name in self.present for name in e.value)
         if e.op in ("eq", "ne"):
             left, right = (self.text(a) for a in e.args)
             return None if left is None or right is None else (left == right) == (e.op == "eq")
-        if e.op not in ("not", "and", "or"):
-            return None
+        if e.op == "if":
+            decided = self.decide(e.args[1])
+            return None if decided is None else self.text(e.args[0 if decided else 2])
         found = [self.decide(a) for a in e.args]
         if e.op == "not":
             return None if found[0] is None else not found[0]
@@ -101,16 +123,6 @@ class Zeros:
         if settled in found:
             return settled
         return None if None in found else not settled
-
-    def text(self, e: Expr) -> str | None:
-        """The text that a mode is; None where it is open."""
-        if e.op == "const":
-            return e.value if isinstance(e.value, str) else None
-        if e.op == "param":
-            value = self.fixed.get(e.value)
-            return value if isinstance(value, str) else None
-        decided = self.decide(e.args[1]) if e.op == "if" else None
-        return None if decided is None else self.text(e.args[0 if decided else 2])
 
     def inputs(self, e: Expr) -> frozenset[str]:
         """Names of the fixed inputs and regions that the value reads."""

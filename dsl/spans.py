@@ -21,11 +21,17 @@ from .types import FLAG
 HORIZON = 2**40
 """Steps that are looked at where the length of the run is unknown; a span that reaches it has no end."""
 
-BUDGET = 300_000
-"""Values that are bounded before giving up, a few seconds. What is then undecided counts as true, inexactly."""
+BUDGET = 200_000
+"""Values that are worked out for one condition before giving up. What is then undecided counts as true, inexactly."""
 
 ENDLESS_BUDGET = 20_000
 """The same where the length of the run is unknown: what has spans at all has found them long before."""
+
+TOTAL = 500_000
+"""The same for all conditions of a program together: about a second."""
+
+REMEMBERED = 8
+"""Steps of which values are remembered."""
 
 _RANGES = {
     "add": Interval.__add__,
@@ -56,6 +62,8 @@ class Timeline:
         self._slopes: dict[int, int | None] = {}
         self._plans: dict[int, list[Expr]] = {}
         self._kept: list[Expr] = []  # what is remembered by its address must stay alive
+        self._at: dict[int, dict[int, Any]] = {}
+        self._found: dict[int, tuple[list[Steps], bool]] = {}
         self._spent = 0
 
     # Single steps
@@ -69,7 +77,22 @@ class Timeline:
 
     def value(self, e: Expr, step: int) -> Any:
         """A known value at a step."""
-        return evaluate(e, self.environment(step))
+        memo = self._at.get(step)
+        if memo is None:
+            if len(self._at) >= REMEMBERED:
+                del self._at[next(iter(self._at))]
+            memo = self._at[step] = {}
+        if id(e) not in memo:
+            self._kept.append(e)
+            before = len(memo)
+            evaluate(e, self.environment(step), memo)
+            self._spent += len(memo) - before
+        return memo[id(e)]
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether so much was asked for that answers are no longer exact."""
+        return self._spent > TOTAL
 
     def known(self, e: Expr) -> bool:
         """Whether the value can be computed from the step alone, before the run."""
@@ -89,9 +112,8 @@ class Timeline:
         """A fact about a value, found from those of its operands, once."""
         if id(e) not in memo:
             self._kept.append(e)
-            for node in e.operands_first():
-                if id(node) not in memo:
-                    memo[id(node)] = find(node)
+            for node in e.operands_first(memo):
+                memo[id(node)] = find(node)
         return memo[id(e)]
 
     def moves(self, e: Expr) -> bool:
@@ -155,9 +177,9 @@ class Timeline:
         ends = self.environment(start), self.environment(stop - 1)
         values: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
         for node in (e,) if stop - start == 1 else self._plan(e):
-            self._spent += 1
             directed = stop - start == 1 or self.direction(node) is not None
             memo[id(node)] = _ends(node, ends, values) if directed else self._bounds(node, memo)
+        self._spent += len(memo) + len(values[0]) + len(values[1])
         return memo[id(e)]
 
     def _plan(self, e: Expr) -> list[Expr]:
@@ -269,21 +291,29 @@ class Timeline:
 
     def _search(self, e: Expr) -> tuple[list[Steps], bool]:
         """The spans in which a known value is not 0, and whether they are exact."""
+        if id(e) not in self._found:
+            self._kept.append(e)
+            self._found[id(e)] = self._bisect(e)
+        found, exact = self._found[id(e)]
+        return list(found), exact
+
+    def _bisect(self, e: Expr) -> tuple[list[Steps], bool]:
         found: list[Steps] = []
         exact = True
-        limit = self._spent + (BUDGET if self.max_steps is not None else ENDLESS_BUDGET)
+        limit = min(self._spent + (BUDGET if self.max_steps is not None else ENDLESS_BUDGET), TOTAL)
         pending = [(0, self.end)]
         while pending:
             start, stop = pending.pop()
-            bounds = self.bounds(e, start, stop)
+            more = self._spent < limit
+            bounds = self.bounds(e, start, stop) if more else REALS
             if bounds == ZERO:
                 continue
             decided = 0.0 not in bounds
-            if not decided and stop - start > 1 and self._spent < limit:
+            if not decided and stop - start > 1 and more:
                 middle = (start + stop) // 2
                 pending += [(middle, stop), (start, middle)]
                 continue
-            exact = exact and (decided or stop - start == 1)
+            exact = exact and more and (decided or stop - start == 1)
             if found and found[-1].stop == start:
                 found[-1] = Steps(found[-1].start, stop)
             else:
@@ -331,9 +361,13 @@ def _agree(slopes: list[int | None]) -> int | None:
 def _conjuncts(e: Expr) -> list[Expr]:
     """The parts that must all be other than 0: factors of a product, operands of ``and``, a dividend."""
     parts: list[Expr] = []
+    seen: set[int] = set()
     stack = [e]
     while stack:
         node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
         if node.op in ("mul", "and"):
             stack.extend(reversed(node.args))
         elif node.op in ("neg", "div"):
@@ -345,6 +379,6 @@ def _conjuncts(e: Expr) -> list[Expr]:
 
 def _curve(host: Any, x: Interval, points: list[tuple[float, float]], interp: str) -> Interval:
     """The range of a piecewise curve: between two of its points it only rises or only falls."""
-    at = [x.lo, x.hi, *(p for p, _ in points if x.lo <= p <= x.hi)]
-    values = [float(host(v, points, interp)) for v in at]  # a jump keeps the value of an earlier one of these
+    values = [float(host(v, points, interp)) for v in (x.lo, x.hi)]
+    values += [float(y) for p, y in points if x.lo <= p <= x.hi]
     return Interval(min(values), max(values))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+LONGEST = 100
+"""Names above this many characters are nobody's slip of the pen, and comparing them would take long."""
+
 
 def closest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """The candidates that a reader may have meant by ``name``, best first.
@@ -12,10 +15,12 @@ def closest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     when it has the same words in another case, order or spelling (``ssim-weight``, ``weight_ssim``). The order does
     not depend on the order of ``candidates``.
     """
+    if len(name) > LONGEST:
+        return []
     found: list[tuple[int, int, str]] = []
     folded, words = _fold(name), _words(name)
     for candidate in set(candidates):
-        if candidate == name:
+        if candidate == name or len(candidate) > LONGEST:
             continue
         other = _fold(candidate)
         cap = min(max(len(folded), len(other)) // 3, 4) or (1 if folded[:1] == other[:1] else 0)

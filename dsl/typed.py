@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .interval import Interval
@@ -68,8 +68,8 @@ class Expr:
                 yield node
                 stack.extend(reversed(node.args))
 
-    def operands_first(self) -> Iterator[Expr]:
-        """Like `walk`, but what a value is made of comes before it.
+    def operands_first(self, done: Container[int] = ()) -> Iterator[Expr]:
+        """Like `walk`, but what a value is made of comes before it; what is done, by identity, is not entered again.
 
         Sums and chains of ``let`` are as deep as they are long; whoever goes through them in this order, keeping
         results, never recurses.
@@ -80,7 +80,7 @@ class Expr:
             node, ready = stack.pop()
             if ready:
                 yield node
-            elif id(node) not in seen:
+            elif id(node) not in seen and id(node) not in done:
                 seen.add(id(node))
                 stack.append((node, True))
                 stack.extend((a, False) for a in reversed(node.args))

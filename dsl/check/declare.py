@@ -25,6 +25,7 @@ def declare(checker: ProgramChecker, module: Module) -> None:
     """Find what a file declares and uses; nothing is typed yet."""
     functions: dict[str, Span] = {}
     terms: dict[str, Span] = {}
+    checker.size.add_file(module.tree, module.source)
     checker.library.open.append(module.path)
     for s in module.tree.statements:
         if isinstance(s, ast.Use):

@@ -17,7 +17,7 @@ from . import fields, hints, operators
 from .calls import call
 from .functions import Function, library, library_names
 from .operators import error, is_error
-from .report import Reporter
+from .report import Reporter, TooLarge
 
 if TYPE_CHECKING:
     from .modules import Module
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 OPS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow"}
 COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
 
-MAX_VALUES = 50_000
-"""Values that one program may expand to: definitions that call definitions can multiply without end."""
+MAX_VALUES = 20_000
+"""Values that one program may expand to: definitions that call definitions can multiply without end.
 
+The programs of published systems have at most some hundreds.
+"""
 
-class TooLarge(Exception):
-    """The program expands to too many values; already reported."""
 
 
 class Scope:
@@ -113,7 +113,7 @@ class Checker:
         if self._count > MAX_VALUES:
             self.report.emit(
                 "TYP008",
-                f"this program expands to more than {MAX_VALUES} values",
+                f"this program expands to more than {MAX_VALUES:,} values",
                 source,
                 span,
                 help=["definitions are expanded at each call: let fewer of them call each other several times"],

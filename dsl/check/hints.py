@@ -175,7 +175,7 @@ FUNCTIONS: Mapping[str, str] = {
     "float": "leave it out: a region is a map of 0 and 1 in arithmetic, and a flag is 0 or 1",
     "int": "write `floor(x)`",
     "bool": "compare it, as in `x > 0`",
-    "numel": "write `mean(x)` in place of `sum(x) / numel(x)`; `H`, `W`, `B` and `N` are sizes",
+    "numel": "write `mean(x)` rather than a sum over a size; `H`, `W`, `B` and `N` are sizes",
     "size": "`H`, `W`, `B` and `N` are sizes",
     "item": "leave it out: a mean is a number",
 }
@@ -337,7 +337,6 @@ STATE_FIELDS: Mapping[str, str] = {
     "positions": "the centres are `state.means`",
     "scaling": "scales are `state.scales`, their logarithms `state.log_scales`",
     "get_scaling": "scales are `state.scales`, their logarithms `state.log_scales`",
-    "opacity": "opacities in 0..1 are `state.opacities`, raw ones `state.opacity_logits`",
     "get_opacity": "opacities in 0..1 are `state.opacities`, raw ones `state.opacity_logits`",
     "logits": "opacities in 0..1 are `state.opacities`, raw ones `state.opacity_logits`",
     "rotation": "rotations are `state.quats`, wxyz",

@@ -38,6 +38,9 @@ RANGES: dict[str, Callable[[Interval, Interval], Interval]] = {
 Signs = tuple[tuple[Origin, ...], tuple[Origin, ...]]
 """Origins of similarities that enter with a positive, and with a negative sign."""
 
+MOST_ORIGINS = 50
+"""Similarities that a value remembers: a sum of thousands would copy a long list at every operator."""
+
 
 def error(span: Span, source: Source) -> Expr:
     """The value that stands for a mistake already reported; whatever is made of it reports nothing more."""
@@ -168,7 +171,10 @@ def _signs(e: Expr) -> Signs:
 
 def _once(*origins: tuple[Origin, ...]) -> tuple[Origin, ...]:
     """Each origin once: a value that is read twice has one, and doubling values must not double the list."""
-    return tuple(dict.fromkeys(o for several in origins for o in several))
+    several = [o for o in origins if o]
+    if len(several) < 2:
+        return several[0] if several else ()
+    return tuple(dict.fromkeys(o for each in several for o in each))[:MOST_ORIGINS]
 
 
 def union_signs(*values: Expr) -> Signs:

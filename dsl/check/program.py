@@ -6,19 +6,20 @@ import os
 from collections.abc import Mapping
 
 from .. import ast
-from ..diagnostics import Label, Sink
+from ..diagnostics import Diagnostic, Label, Sink
 from ..inputs import VIEW_FIELDS
 from ..source import Source, Span
 from ..typed import Expr, ExternInfo, MemoryInfo, ParamInfo, TypedProgram, TypedTerm
 from ..types import FLAG, MODE, NUMBER, PARAMETER, VIEW, Origin, Type
 from .declare import declare, declare_input, extern_function, type_memory
-from .expressions import Checker, Scope, TooLarge
+from .expressions import Checker, Scope
 from .functions import Function, prelude
 from .modules import Library, Module
 from .operators import error, is_error
 from .params import declare as declare_param
 from .params import set_param
-from .report import Reporter
+from .report import Reporter, TooLarge
+from .size import Size
 from .terms import type_term
 
 
@@ -49,6 +50,7 @@ class ProgramChecker(Checker):
         self.memory_types: dict[str, Type] = {}
         self._declared_by: dict[str, Module] = {}
         self.lost_file = False
+        self.size = Size(sink)
         self._open: list[tuple[Module, str]] = []
 
     # What names mean
@@ -74,16 +76,22 @@ class ProgramChecker(Checker):
         return None
 
     def _let(self, name: str, module: Module, scope: Scope, span: Span) -> Expr:
-        if (module, name) in self._open and name not in module.values:
-            return self._circular(name, module, scope, span)
         if name not in module.values:
+            if (module, name) in self._open:
+                return self._circular(name, module, scope, span)
             self._open.append((module, name))
             self._read_first(name, module)
-            try:
-                module.values[name] = self.elsewhere(module.lets[name].value, module)
-            finally:
-                self._open.pop()
+            self._open.pop()
+            self._type_let(name, module)
         return module.values[name]
+
+    def _type_let(self, name: str, module: Module) -> None:
+        """Type a let; those that it reads have been typed, but for those that read it in turn."""
+        self._open.append((module, name))
+        try:
+            module.values[name] = self.elsewhere(module.lets[name].value, module)
+        finally:
+            self._open.pop()
 
     def elsewhere(self, node: ast.Expr, module: Module) -> Expr:
         """An expression read where it stands, not inside the definitions that happen to need it first."""
@@ -96,7 +104,8 @@ class ProgramChecker(Checker):
 
     def _circular(self, name: str, module: Module, scope: Scope, span: Span) -> Expr:
         names = [n for _, n in self._open]
-        chain = " -> ".join([*names[names.index(name) :], name])
+        names = [*names[names.index(name) :], name]
+        chain = " -> ".join(names if len(names) <= 12 else [*names[:6], "...", *names[-5:]])
         help_ = ["what a value is made of must be known without it"]
         self.report.emit("TYP007", f"`{name}` is defined by itself: {chain}", scope.source, span, help=help_)
         return error(span, scope.source)
@@ -129,8 +138,8 @@ class ProgramChecker(Checker):
 
     def _read_first(self, name: str, module: Module) -> None:
         """Type the lets that a let reads before itself, in a loop: chains of them may be long."""
-        before = self._open
-        opened = {n for m, n in before if m is module}
+        before = len(self._open)
+        opened = {n for m, n in self._open if m is module}
         path = [(name, iter(_names(module.lets[name].value)))]
         seen = {name}
         while path:
@@ -139,12 +148,14 @@ class ProgramChecker(Checker):
                 seen.add(found)
                 if found not in module.values:
                     path.append((found, iter(_names(module.lets[found].value))))
+                    self._open.append((module, found))
                 continue
             done, _ = path.pop()
+            if path:
+                self._open.pop()
             if path and done not in module.values:
-                self._open = before + [(module, n) for n, _ in path[1:]]
-                self._let(done, module, Scope(module.source, None, module), module.lets[done].name.span)
-        self._open = before
+                self._type_let(done, module)
+        del self._open[before:]
 
     def value_names(self) -> list[str]:
         """Names of the values that the program declares."""
@@ -217,10 +228,16 @@ class ProgramChecker(Checker):
                         terms.append(term)
                 else:
                     self._visit(statement)
+            for owner in (*terms, *self.memories.values()):
+                self.size.add(owner)
             self._shape_of_program(terms)
             self._check_overrides()
         except TooLarge:
-            pass
+            self.report.frames.clear()
+            terms.clear()
+            if not self.sink.has_errors:  # what is left of the program must not pass for all of it
+                message = "the rest of this program is not checked: it has too many findings"
+                self.sink.add(Diagnostic("TYP008", message, self.source, self.program.span))
         except RecursionError:
             self.report.frames.clear()
             message = "the definitions of this program call each other too deeply"

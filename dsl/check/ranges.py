@@ -110,15 +110,18 @@ class Ranges:
         found = env._next.get(key)
         if found is None:
             self.at(condition, env)
-            facts, dead = dict(env.facts), env.dead
-            for place, more in implied(self, env, condition, truth).items():
-                met = facts[place].meet(more) if place in facts else more
-                dead = dead or met is None
-                facts[place] = met or more
-            self.work += 10 + len(facts)
-            made = Env((*env.entries, Entry(condition, truth)), facts, dead)
-            found = env._next[key] = self.unreached if dead else made
+            found = env._next[key] = self._with(env, condition, truth, implied(self, env, condition, truth))
         return found
+
+    def _with(self, env: Env, condition: Expr, truth: bool, more: dict[int, Known] | None) -> Env:
+        facts = dict(env.facts)
+        for place, new in (more or {}).items():
+            met = facts[place].meet(new) if place in facts else new
+            if met is None:
+                return self.unreached
+            facts[place] = met
+        self.work += 10 + len(facts)
+        return self.unreached if more is None else Env((*env.entries, Entry(condition, truth)), facts, False)
 
     def host(self, env: Env) -> Env:
         """Less the conditions on tensors: they say nothing of the other pixels that a reduction or filter reads."""

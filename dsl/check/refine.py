@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..interval import POSITIVE, REALS, Interval, inf, point
+from ..interval import NONNEGATIVE, POSITIVE, REALS, Interval, inf, point
 from ..typed import Expr
 from .ranges import Env, Known, known
 
@@ -22,8 +22,8 @@ OPPOSITE = {"lt": "ge", "ge": "lt", "le": "gt", "gt": "le", "eq": "ne", "ne": "e
 Facts = dict[int, Known]
 
 
-def implied(ranges: Ranges, env: Env, condition: Expr, truth: bool) -> Facts:
-    """What holds, by structure, where a condition is true, or false.
+def implied(ranges: Ranges, env: Env, condition: Expr, truth: bool) -> Facts | None:
+    """What holds, by structure, where a condition is true, or false; None where it cannot be.
 
     A condition per pixel says nothing of a number that is made from all pixels: it guards no operand of that kind.
     """
@@ -32,11 +32,11 @@ def implied(ranges: Ranges, env: Env, condition: Expr, truth: bool) -> Facts:
 
 class _Reader:
     def __init__(self, ranges: Ranges, env: Env, condition: Expr) -> None:
-        self.ranges, self.env = ranges, env
+        self.ranges, self.env, self.impossible = ranges, env, False
         self.space = condition.type.kind.space if not condition.type.is_host else None
 
-    def outcome(self, c: Expr, truth: bool, depth: int) -> Facts:
-        """What follows from one condition."""
+    def outcome(self, c: Expr, truth: bool, depth: int) -> Facts | None:
+        """What follows from one condition; None where it cannot turn out so."""
         if depth > DEPTH:
             return {}
         if c.op == "not":
@@ -51,7 +51,7 @@ class _Reader:
             return {self.ranges.structure.named(c, radii): known(POSITIVE)}
         return self._call(c, truth, depth) if c.op == "call" else {}
 
-    def _call(self, c: Expr, truth: bool, depth: int) -> Facts:
+    def _call(self, c: Expr, truth: bool, depth: int) -> Facts | None:
         name = c.builtin.name
         out: Facts = {}
         if name in ("after", "before"):
@@ -66,13 +66,18 @@ class _Reader:
             self._restrict(c.args[0], known(POSITIVE), out, 0)
         elif name == "erode" and truth:
             return self.outcome(c.args[0], truth, depth + 1)
-        return out
+        return self._possible(out)
 
-    def _compare(self, op: str, left: Expr, right: Expr) -> Facts:
+    def _possible(self, out: Facts) -> Facts | None:
+        """What was found, unless it cannot be."""
+        impossible, self.impossible = self.impossible, False
+        return None if impossible else out
+
+    def _compare(self, op: str, left: Expr, right: Expr) -> Facts | None:
         if op in ("gt", "ge"):
             op, left, right = "lt" if op == "gt" else "le", right, left
         a, b = self._range(left), self._range(right)
-        out: Facts = {}
+        out = self._differences(op, left, right)
         if op == "eq":
             self._restrict(left, known(b), out, 0)
             self._restrict(right, known(a), out, 0)
@@ -86,7 +91,17 @@ class _Reader:
             strict = op == "lt"
             self._restrict(left, known(Interval(-inf, b.hi, hi_open=strict or b.hi_open)), out, 0)
             self._restrict(right, known(Interval(a.lo, inf, lo_open=strict or a.lo_open)), out, 0)
-        return out
+        return self._possible(out)
+
+    def _differences(self, op: str, left: Expr, right: Expr) -> Facts:
+        """What an order of two values says of their difference, either way round."""
+        number = self.ranges.structure.difference
+        if op == "ne":
+            return {number(left, right): Known(REALS, True), number(right, left): Known(REALS, True)}
+        if op == "eq":
+            return {}
+        below, above = (-POSITIVE, POSITIVE) if op == "lt" else (-NONNEGATIVE, NONNEGATIVE)
+        return {number(left, right): known(below), number(right, left): known(above)}
 
     def _range(self, e: Expr) -> Interval:
         return self.ranges.found(e, self.env).range
@@ -105,6 +120,7 @@ class _Reader:
             out[place] = to
         current = self.ranges.found(e, self.env).meet(to)
         if current is None:
+            self.impossible = True
             return
         if e.op in ("input", "field") and not current.can_be_zero and current.range.lo >= 0:
             self._drawn(e, out)
@@ -207,14 +223,21 @@ def _without(at: Interval, x: float) -> Interval:
     return Interval(at.lo, at.hi, at.lo_open or at.lo == x, at.hi_open or at.hi == x) if not at.is_point else at
 
 
-def _both(one: Facts, other: Facts) -> Facts:
+def _both(one: Facts | None, other: Facts | None) -> Facts | None:
+    if one is None or other is None:
+        return None
     found = dict(one)
     for place, more in other.items():
-        found[place] = (found[place].meet(more) or more) if place in found else more
+        met = found[place].meet(more) if place in found else more
+        if met is None:
+            return None
+        found[place] = met
     return found
 
 
-def _either(one: Facts, other: Facts) -> Facts:
+def _either(one: Facts | None, other: Facts | None) -> Facts | None:
+    if one is None or other is None:
+        return other if one is None else one
     return {
         place: known(a.range.hull(other[place].range), a.nonzero and other[place].nonzero)
         for place, a in one.items()

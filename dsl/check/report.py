@@ -16,6 +16,10 @@ from ..typed import Expr
 from ..types import Fact, Kind, Origin
 from . import hints
 
+MOST_ERRORS = 100
+MOST_FINDINGS = 1_000
+"""Findings in one program; who has more is shown these first."""
+
 
 class Frame:
     """One call that is being expanded: where it stands and which definition it expands."""
@@ -26,10 +30,19 @@ class Frame:
         self.name, self.source, self.span = name, source, span
 
 
+class TooLarge(Exception):
+    """The program is larger than is looked at, or has too many mistakes; already reported."""
+
+
 class Reporter:
-    """Turns findings into diagnostics at the place where the user can act."""
+    """Turns findings into diagnostics at the place where the user can act.
+
+    Raises:
+        TooLarge: by any of its methods, when there are more findings than anyone reads.
+    """
 
     def __init__(self, sink: Sink, hidden: Source | None) -> None:
+        self.errors = 0
         self.sink = sink
         self.hidden = hidden
         self.frames: list[Frame] = []
@@ -67,20 +80,24 @@ class Reporter:
             break
         if self.frames and any((d.code, d.source, d.span) == (code, source, span) for d in self.sink.items):
             return  # the definition reads the same wrong argument several times
-        self.sink.add(
-            Diagnostic(
-                code,
-                message,
-                source,
-                span,
-                caption=caption,
-                labels=extra,
-                notes=note_list,
-                help=help,
-                severity=severity,
-                fixes=() if moved else fixes,
-            )
+        diagnostic = Diagnostic(
+            code,
+            message,
+            source,
+            span,
+            caption=caption,
+            labels=extra,
+            notes=note_list,
+            help=help,
+            severity=severity,
+            fixes=() if moved else fixes,
         )
+        known = len(self.sink.items)
+        self.sink.add(diagnostic)
+        self.errors += diagnostic.severity is Severity.ERROR and len(self.sink.items) > known
+        if self.errors >= MOST_ERRORS or len(self.sink.items) >= MOST_FINDINGS:
+            diagnostic.notes = (*diagnostic.notes, "with so many findings the program is not checked any further")
+            raise TooLarge
 
     # Names
 

@@ -48,6 +48,10 @@ class Structure:
         """The number of another input, or of another field of the same record."""
         return self._number((like.op, name, (), tuple(self.key(a) for a in like.args)))
 
+    def difference(self, left: Expr, right: Expr) -> int:
+        """The number of ``left - right``, whether or not it is written anywhere."""
+        return self._number(("sub", None, (), (self.key(left), self.key(right))))
+
     def _number(self, made: Hashable) -> int:
         return self._interned.setdefault(made, len(self._interned))
 

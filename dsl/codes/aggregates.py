@@ -9,8 +9,8 @@ CODES: tuple[Code, ...] = (
         "RED001",
         "sum-not-divided",
         "A term is a sum over pixels or gaussians, and nothing divides it.",
-        "It grows with the resolution or with the number of gaussians, which densification changes during training: the "
-        "weight means something else in each scene and at each step.",
+        "It grows with the resolution or with the number of gaussians, which densification changes during training: "
+        "the weight means something else in each scene and at each step.",
         bad="term sparse = 0.01 * sum(state.opacities)",
         good="term sparse = 0.01 * sum(state.opacities) / N",
         group="suspicious",
@@ -20,8 +20,8 @@ CODES: tuple[Code, ...] = (
         "RED002",
         "mean-over-all-gaussians",
         "The mean of the scales over all gaussians may not bound the largest.",
-        "One gaussian of size 100 among 100,000 of size 0.01 moves the mean from 0.01 to 0.011, and its own gradient is "
-        "one 100,000th; with more gaussians it becomes weaker still.",
+        "One gaussian of size 100 among 100,000 of size 0.01 moves the mean from 0.01 to 0.011, and its own gradient "
+        "is one 100,000th; with more gaussians it becomes weaker still.",
         bad="term colour = l1()\nterm small = 0.01 * scale_reg(state)",
         good="term colour = l1()\nterm small = 0.01 * mean(relu(state.scales - 0.1))",
         group="pedantic",

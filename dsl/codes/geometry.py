@@ -73,7 +73,7 @@ CODES: tuple[Code, ...] = (
         "DEP020",
         "holes-counted",
         "Depth with holes is reduced over pixels where it has no value.",
-        "A missing reading is stored as 0, so training pulls the surface to the camera wherever the sensor saw nothing.",
+        "A missing reading is stored as 0: training pulls the surface to the camera wherever the sensor saw nothing.",
         bad="input lidar: depth[metric, sparse]\nterm depth = l1(depth, lidar, masked)",
         good="input lidar: depth[metric, sparse]\nterm depth = l1(depth, lidar, masked and valid(lidar))",
         fix="Reduce over `valid(x)`.",

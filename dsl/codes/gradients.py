@@ -50,8 +50,7 @@ CODES: tuple[Code, ...] = (
         "An error is multiplied by coverage that carries a gradient.",
         "The term falls when the surface becomes transparent, which is easier than to move it.",
         bad="input lidar: depth[metric]\nterm colour = l1()\nterm depth = mean(alpha * abs(depth - lidar))",
-        good="input lidar: depth[metric]\nterm colour = l1()\n"
-        "term depth = mean(detach(alpha) * abs(depth - lidar))",
+        good="input lidar: depth[metric]\nterm colour = l1()\nterm depth = mean(detach(alpha) * abs(depth - lidar))",
         group="pedantic",
         fix="Weigh by `detach(alpha)`.",
         wrong_if="Another term holds the coverage up. Coverage that the checker cannot see as a factor is left out.",

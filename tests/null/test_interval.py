@@ -235,3 +235,9 @@ def test_numbers_as_a_user_writes_them(x: float, text: str) -> None:
 def test_an_interval_as_text() -> None:
     assert repr(Interval(0, inf)) == "[0, inf)"
     assert repr(Interval(0, 1, lo_open=True)) == "(0, 1]"
+
+
+def test_a_power_of_what_is_above_zero_is_above_zero() -> None:
+    assert 0.0 not in point(0.9).power(NONNEGATIVE)
+    assert 0.0 not in POSITIVE.power(Interval(-2, 3))
+    assert 0.0 in UNIT.power(Interval(1, 2))

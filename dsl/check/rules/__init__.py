@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..report import TooLarge
 from . import (
     aggregates,
     colour,
@@ -69,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     Rule("nothing is divided by its extremes", colour.check_extremes, pedantic=True),
     Rule("the weight of SSIM is that of 3DGS", similarity.check_half, pedantic=True),
     Rule("SSIM does not stand alone", similarity.check_alone, pedantic=True),
+    Rule("angles are between directions of one frame", geometry.check_frames),
     Rule("values with holes count where they are valid", geometry.check_sparse),
     Rule("sums are divided", aggregates.check_sums),
     Rule("a weight is applied once", aggregates.check_weights),
@@ -100,4 +102,7 @@ def run_rules(
     context = Context(checker, renderer, data, half)
     for rule in RULES:
         if pedantic or not rule.pedantic:
-            rule.run(context)
+            try:
+                rule.run(context)
+            except TooLarge:  # it has reported as much as anyone reads
+                return

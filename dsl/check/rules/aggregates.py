@@ -21,12 +21,12 @@ GROWS = {
 
 def check_sums(context: Context) -> None:
     """RED001 for a sum over pixels or gaussians that reaches a term with nothing to divide it."""
-    places = Places(context)
+    if not any(_over_all(e) for _, e in context.values()):
+        return
+    places, sizes = Places(context), _Sizes()
     seen: set[int] = set()
     for term in context.live:
-        if not any(_over_all(e) for e in term.value.walk()):
-            continue
-        sizes = _Sizes(term.value)
+        sizes.enter(term.value)
         stack = [term.value]
         while stack:
             e = stack.pop()
@@ -41,23 +41,21 @@ def check_sums(context: Context) -> None:
 
 
 def _over_all(e: Expr) -> bool:
-    return (
-        e.op == "call"
-        and e.builtin.name == "sum"
-        and "over" not in e.names
-        and e.args[0].type.kind.layout in GROWS
-    )
+    return e.op == "call" and e.builtin.name == "sum" and "over" not in e.names and e.args[0].type.kind.layout in GROWS
 
 
 class _Sizes:
-    """Which values of a term hold a size, and which are divided by one."""
+    """Which values hold a size, and which are divided by one."""
 
-    def __init__(self, root: Expr) -> None:
+    def __init__(self) -> None:
         self._counts: dict[int, bool] = {}
         self._measures: dict[int, bool] = {}
         self._shared: dict[int, bool] = {}
         self._divides: dict[int, bool] = {}
-        for e in root.operands_first():
+
+    def enter(self, root: Expr) -> None:
+        """Work it out for a value and what it is made of."""
+        for e in root.operands_first(self._divides):
             counts = e.op == "size" or (e.op == "call" and e.builtin.name == "sum")
             clock = e.op == "input" and e.value in ("step", "max_steps", "progress")
             measures = counts or e.op in ("memory", "extern", "over") or (e.op == "input" and not clock)
@@ -97,7 +95,7 @@ def _sum(context: Context, places: Places, term: TypedTerm, e: Expr) -> None:
     fixes = []
     if source is context.program.source and source.text.startswith("sum(", e.span.start) and source is e.source:
         word = Span(e.span.start, e.span.start + len("sum"))
-        fixes = [Fix("take the mean", [Edit(word, "mean")], Applicability.UNSAFE)]
+        fixes = [Fix("take the `mean`", [Edit(word, "mean")], Applicability.UNSAFE)]
     context.report.emit(
         "RED001",
         f"term `{term.name}` grows with {what}: nothing divides this sum",
@@ -118,8 +116,9 @@ def _sum(context: Context, places: Places, term: TypedTerm, e: Expr) -> None:
 def check_weights(context: Context) -> None:
     """RED020 for a parameter that multiplies a value which it has multiplied already, in another statement."""
     reported: set[tuple[str, int]] = set()
+    read: dict[int, frozenset[str]] = {}
     for term in context.live:
-        for first, second, name in _twice(context, term.value):
+        for first, second, name in _twice(context, term.value, read):
             key = (name, id(term))
             if key in reported:
                 continue
@@ -134,9 +133,12 @@ def check_weights(context: Context) -> None:
             )
 
 
-def _twice(context: Context, value: Expr) -> Iterator[tuple[Expr, Expr, str]]:
-    """Pairs of factors that are the same parameter, the outer one first."""
+def _twice(context: Context, value: Expr, read: dict[int, frozenset[str]]) -> Iterator[tuple[Expr, Expr, str]]:
+    """Pairs of factors that are the same parameter, the outer one first; ``read`` remembers what values read."""
     hidden = context.report.hidden
+    for e in value.operands_first(read):
+        named = frozenset({str(e.value)}) if e.op == "param" else frozenset[str]()
+        read[id(e)] = named.union(*(read[id(a)] for a in e.args))
     stack: list[tuple[Expr, dict[str, Expr]]] = [(value, {})]
     left = MOST
     while stack and left:
@@ -145,7 +147,7 @@ def _twice(context: Context, value: Expr) -> Iterator[tuple[Expr, Expr, str]]:
         if e.op in ("add", "sub"):
             for a, other in ((e.args[1], e.args[0]), (e.args[0], e.args[1])):
                 # In w * (w * a + (1 - w) * b) the inner w shares out, it does not weigh.
-                shared = {n.value for n in other.walk() if n.op == "param"}
+                shared = read[id(other)]
                 stack.append((a, {n: f for n, f in factors.items() if n not in shared}))
         elif e.op == "mul":
             own = dict(factors)
@@ -199,10 +201,9 @@ def check_repeats(context: Context) -> None:
 
 def _shape(root: Expr, known: dict[int, int]) -> int:
     """A number that is the same for values that are made in the same way."""
-    for e in root.operands_first():
-        if id(e) not in known:
-            value = e.builtin.name if e.op == "call" else str(e.value) if e.op in ("const", "param", "input") else ""
-            known[id(e)] = hash((e.op, value, e.names, *(known[id(a)] for a in e.args)))
+    for e in root.operands_first(known):
+        value = e.builtin.name if e.op == "call" else str(e.value) if e.op in ("const", "param", "input") else ""
+        known[id(e)] = hash((e.op, value, e.names, *(known[id(a)] for a in e.args)))
     return known[id(root)]
 
 

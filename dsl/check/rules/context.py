@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...live import Zeros
+from ...source import Span
+from ...spans import Timeline
 from ...typed import Expr, TypedProgram, TypedTerm
 from ..report import Reporter
+from ..structure import Structure
 
 if TYPE_CHECKING:
     from ..program import ProgramChecker
+
+MOST_TEXT = 1_000
+"""Characters of a value that are looked at for a message."""
 
 
 class Context:
@@ -25,6 +32,7 @@ class Context:
         half: whether the run renders in half precision.
         broken: whether something of the program is missing because of a mistake; what looks unused may not be.
         zeros: which values the parameters in force make 0.
+        structure: tells which values are made in the same way.
         explained: values that a finding has explained; rules that look for hazards have nothing to add.
     """
 
@@ -39,23 +47,32 @@ class Context:
         self.broken = checker.sink.has_errors
         self.zeros = Zeros({name: info.value for name, info in self.program.params.items()})
         self.explained: set[int] = set()
-        self._zero_terms = {id(t) for t in self.program.terms if self.zeros.is_zero(t.value)}
+        self.structure = Structure()
 
-    @property
+    @cached_property
     def live(self) -> tuple[TypedTerm, ...]:
         """The terms that are not 0 because a parameter or a number is."""
-        return tuple(t for t in self.program.terms if id(t) not in self._zero_terms)
+        return tuple(t for t in self.program.terms if not self.zeros.is_zero(t.value))
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """Host values over the run."""
+        return Timeline({name: info.value for name, info in self.program.params.items()}, self.max_steps)
+
+    @cached_property
+    def _values(self) -> tuple[tuple[TypedTerm, Expr], ...]:
+        first: dict[int, tuple[TypedTerm, Expr]] = {}
+        for term in self.live:
+            for e in term.value.walk():
+                first.setdefault(id(e), (term, e))
+        return tuple(first.values())
 
     def values(self) -> Iterator[tuple[TypedTerm, Expr]]:
         """Every value of every live term, each once for the first term that has it."""
-        seen: set[int] = set()
-        for term in self.live:
-            for e in term.value.walk():
-                if id(e) not in seen:
-                    seen.add(id(e))
-                    yield term, e
+        return iter(self._values)
 
     def text(self, e: Expr) -> str:
         """The source text of a value on one line, shortened."""
-        text = " ".join(e.source.slice(e.span).split())
+        words = e.source.slice(Span(e.span.start, min(e.span.end, e.span.start + MOST_TEXT))).split()
+        text = " ".join(words)
         return text if len(text) <= 60 else text[:57] + "..."

@@ -22,9 +22,8 @@ def carried(e: Expr, memo: dict[int, frozenset[str]]) -> frozenset[str]:
     found when it is bound.
     """
     if id(e) not in memo:
-        for node in e.operands_first():
-            if id(node) not in memo:
-                memo[id(node)] = _carried(node, memo)
+        for node in e.operands_first(memo):
+            memo[id(node)] = _carried(node, memo)
     return memo[id(e)]
 
 

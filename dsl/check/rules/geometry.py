@@ -1,38 +1,55 @@
-"""Values with holes: a sparse depth counts only where it is valid."""
+"""Directions in different frames, and values with holes: a sparse depth counts only where it is valid."""
 
 from __future__ import annotations
 
 from ...diagnostics import Applicability, Edit, Fix, Label
+from ...facts import disagreements
 from ...inputs import BY_NAME
 from ...source import Span
-from ...typed import Expr, TypedTerm
+from ...typed import Expr
 from .context import Context
-from .flow import same
 from .places import Places
 
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+ANY = -1
+"""In a set of guarded values: a region from elsewhere, which may leave out any holes."""
+
+NONE: frozenset[int] = frozenset()
 
 
-def sparse(e: Expr) -> bool:
-    """Whether a value has holes by itself: an input, a field or a result that is declared so."""
-    fact = e.type.facts.get("density")
-    return fact is not None and fact.value == "sparse" and e.op in ("input", "field", "extern")
+def check_frames(context: Context) -> None:
+    """NRM001 where the angle between directions in different frames is taken."""
+    for _, e in context.values():
+        if e.op != "call" or e.builtin.name not in ("dot", "cross") or e.source is context.report.hidden:
+            continue
+        for spec, a, b in disagreements(e.args[0].type.facts, e.args[1].type.facts):
+            context.report.facts(spec, e.args[0], a, e.args[1], b, e.source, e.span, f"`{e.builtin.name}`")
 
 
 def check_sparse(context: Context) -> None:
     """DEP020 for a value with holes that is reduced over pixels where it has none."""
-    places = Places(context)
+    types = [t for extern in context.program.externs.values() for _, t in extern.results]
+    facts = [*(i.facts for i in context.program.inputs.values()), *(t.facts for t in types)]
+    if not any("density" in f and f["density"].value == "sparse" for f in facts):
+        return
+    places, holes = Places(context), _Holes(context)
     said: set[tuple[int, int]] = set()
-    for term, e in context.values():
+    for _, e in context.values():
         region = _region(e)
         if region is None:
             continue
-        for x in (a for a in e.args if a is not region):
-            holes = _unguarded(x, region)
-            place = places.at(e)
-            if holes is not None and (id(place[0]), place[1].start) not in said:
-                said.add((id(place[0]), place[1].start))
-                _report(context, places, term, e, holes, region)
+        found = [holes.leaf(key) for a in e.args if a is not region for key in holes.left(a, region)]
+        place = places.at(e)
+        if found and (id(place[0]), place[1].start) not in said:
+            said.add((id(place[0]), place[1].start))
+            _report(context, places, e, min(found, key=lambda n: n.span.start), region)
+
+
+def _sparse(e: Expr) -> bool:
+    """Whether a depth has holes by itself: an input, a field or a result that is declared so."""
+    fact = e.type.facts.get("density")
+    kind = e.type.kind.name
+    return fact is not None and fact.value == "sparse" and e.op in ("input", "field", "extern") and kind != "normals"
 
 
 def _region(e: Expr) -> Expr | None:
@@ -43,53 +60,72 @@ def _region(e: Expr) -> Expr | None:
     return e.arg(params[0]) if params == ["r"] else None
 
 
-def _unguarded(x: Expr, region: Expr) -> Expr | None:
-    """The first value with holes that counts outside its valid pixels."""
-    found = {(n.op, str(n.value), *map(id, n.args)): n for n in x.walk() if sparse(n) and n.type.kind.name != "normals"}
-    return next((n for n in found.values() if not _guards(region, n) and _reaches(x, n)), None)
+class _Holes:
+    """Where values with holes go: each is known by its number in the program's structure."""
 
+    def __init__(self, context: Context) -> None:
+        self._key = context.structure.key
+        self._leaves: dict[int, Expr] = {}
+        self._read: dict[int, frozenset[int]] = {}
+        self._guards: dict[int, frozenset[int]] = {}
+        self._reach: dict[int, frozenset[int]] = {}
 
-def _guards(condition: Expr, of: Expr) -> bool:
-    """Whether a region may leave the holes out: it asks for valid values, compares them, or comes from elsewhere."""
-    for node in condition.walk():
-        if node.op in ("extern", "memory"):
-            return True
-        if node.op in ("input", "field") and node.type.kind.name in ("region", "map"):
-            name = str(node.value).rpartition(".")[2]
-            if name not in BY_NAME and name not in ("masked", "unmasked"):
-                return True
-        asks = node.op in COMPARISONS or (node.op == "call" and node.builtin.name in ("valid", "finite"))
-        if asks and any(same(n, of) for a in node.args for n in a.walk() if n.op == of.op):
-            return True
-    return False
+    def leaf(self, key: int) -> Expr:
+        """The value of a number, where it is first read."""
+        return self._leaves[key]
 
+    def left(self, x: Expr, region: Expr) -> frozenset[int]:
+        """The values whose holes become values of ``x`` and that the region does not leave out."""
+        for root in (x, region):
+            for e in root.operands_first(self._reach):
+                self._enter(e)
+        return self._without(x, region)
 
-def _reaches(x: Expr, of: Expr) -> bool:
-    """Whether the holes of a value become values of another."""
-    stack, seen = [x], set[int]()
-    while stack:
-        e = stack.pop()
-        if id(e) in seen:
-            continue
-        seen.add(id(e))
-        if e.op == of.op and same(e, of):
-            return True
-        if e.type.kind.layout != of.type.kind.layout or e.op in (*COMPARISONS, "region", "memory", "extern"):
-            continue
-        if e.op == "mul" and any(_guards(a, of) for a in e.args):
-            continue
+    def _without(self, x: Expr, condition: Expr) -> frozenset[int]:
+        guarded = self._guards[id(condition)]
+        return NONE if ANY in guarded else self._reach[id(x)] - guarded
+
+    def _enter(self, e: Expr) -> None:
+        read, guards = (NONE.union(*(m[id(a)] for a in e.args)) for m in (self._read, self._guards))
+        if _sparse(e):
+            self._leaves.setdefault(self._key(e), e)
+            read |= {self._key(e)}
+        if e.op in COMPARISONS or (e.op == "call" and e.builtin.name in ("valid", "finite")):
+            guards |= read
+        elif e.op in ("extern", "memory") or _from_elsewhere(e):
+            guards |= {ANY}
+        self._read[id(e)], self._guards[id(e)] = read, guards
+        self._reach[id(e)] = self._reaching(e)
+
+    def _reaching(self, e: Expr) -> frozenset[int]:
+        if _sparse(e):
+            return frozenset({self._key(e)})
+        if e.op in (*COMPARISONS, "region", "memory", "extern"):
+            return NONE
+        from_here = [a for a in e.args if a.type.kind.layout == e.type.kind.layout]
+        if e.op == "mul":
+            left, right = e.args
+            pairs = ((left, right), (right, left))
+            return NONE.union(*(self._without(a, other) for a, other in pairs if a in from_here))
         if e.op == "call":
-            if e.builtin.parsed.result.startswith("region") or _region(e) is not None:
-                if e.builtin.name == "align":
-                    stack.extend(e.args[:1])
-                continue
-            if e.builtin.name == "where" and _guards(e.args[0], of):
-                continue
-        stack.extend(e.args)
-    return False
+            if e.builtin.parsed.result.startswith("region"):
+                return NONE
+            if _region(e) is not None:  # it has been reduced, or fitted: only what is fitted keeps its holes
+                return self._reach[id(e.args[0])] if e.builtin.name == "align" else NONE
+            if e.builtin.name == "where":
+                return NONE.union(*(self._without(a, e.args[0]) for a in e.args[1:] if a in from_here))
+        return NONE.union(*(self._reach[id(a)] for a in from_here))
 
 
-def _report(context: Context, places: Places, term: TypedTerm, e: Expr, holes: Expr, region: Expr) -> None:
+def _from_elsewhere(e: Expr) -> bool:
+    """Whether a region, or a map that may be one, comes with the item."""
+    if e.op not in ("input", "field") or e.type.kind.name not in ("region", "map"):
+        return False
+    name = str(e.value).rpartition(".")[2]
+    return name not in BY_NAME and name not in ("masked", "unmasked")
+
+
+def _report(context: Context, places: Places, e: Expr, holes: Expr, region: Expr) -> None:
     text = context.text(holes)
     name = e.via.name if e.via is not None else e.builtin.name
     source, span = places.at(e)

@@ -127,6 +127,7 @@ class _Writer:
         )
 
     def _unit(self, hazard: Hazard, x: Expr) -> None:
+        self.done.add(id(hazard.e.args[1]))
         name = bare(self._left_text(hazard.e) or self.names.of(x))
         better = f"normalize({name})"
         self._emit(

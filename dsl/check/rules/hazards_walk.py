@@ -12,7 +12,7 @@ import math
 from typing import NamedTuple
 
 from ...inputs import BY_NAME
-from ...interval import REALS, Interval, inf
+from ...interval import REALS, ZERO, Interval, inf
 from ...typed import Expr
 from ...types import TENSOR
 from ..ranges import COMPARISONS, Env, Known, Ranges, condition_of, known, pixel_by_pixel
@@ -164,7 +164,9 @@ class _Walk:
                     value = self.ranges.given(value, region, True)
             if a is condition_of(e):
                 slope = None
-            if value.dead or (not felt and slope is None):
+            if value.dead:  # never counted, but its gradient is taken all the same
+                felt = 0
+            if not felt and (slope is None or slope.dead):
                 continue
             found.append(Visit(a, value, slope, felt, visit, i))
         return found
@@ -215,8 +217,6 @@ class _Walk:
     # What can go wrong at one operation
 
     def _judge(self, visit: Visit) -> Hazard | None:
-        if visit.value.dead:
-            return None
         if visit.e.op == "div":
             return self._division(visit, visit.e.args[0], visit.e.args[1])
         if visit.e.op == "pow":
@@ -261,7 +261,7 @@ class _Walk:
             return Hazard(visit, base, 0.0, "infinite", visit.value, at)
         if at.range.lo < 0 and not (p.is_point and p.lo.is_integer()) and visit.felt & NAN:
             return Hazard(visit, base, at.range.lo, "nan", visit.value, at)
-        if self._steep(visit, base) and visit.slope is not None and p.lo < 1 and p.hi > 0 and p != Interval(0, 0):
+        if self._steep(visit, base) and visit.slope is not None and p.lo < 1 and p != ZERO:
             there = self.ranges.at(base, visit.slope)
             if there.can_be_zero:
                 return Hazard(visit, base, 0.0, "slope", visit.slope, there)

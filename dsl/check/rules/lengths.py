@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...diagnostics import Label
 from ...interval import show
-from ...spans import Timeline
 from ...typed import Expr, TypedTerm
 from ...types import TENSOR
 from .context import Context
@@ -14,25 +13,27 @@ from .places import Places
 KEEPS = frozenset({"abs", "relu", "norm", "dx", "dy", "component_max", "component_min", "component_mean"})
 KEEPS |= {"component_sum", "detach", "blur", "box", "shift", "pool", "block_mean", "std", "median", "quantile"}
 KEEPS |= {"clamp", "max", "min", "finite_or", "laplacian", "second_difference", "resize", "sample_at", "gather"}
+UNITS = {1: "a length", 2: "a squared length", -1: "one over a length"}
 LARGE = 10
 """A weight from here on was most likely found by trying, on one scene."""
 
 
 def check_lengths(context: Context) -> None:
     """DEP007: a large weight of a term in units of length, beside terms that have no unit."""
-    timeline = Timeline({name: info.value for name, info in context.program.params.items()}, context.max_steps)
+    timeline = context.timeline
     places, found, plain = Places(context), list[tuple[TypedTerm, Expr, int, float]](), False
+    memo: dict[int, int | None] = {}
     for term in context.live:
         for part in parts(context, term.value):
             x = reduced(part.e)
-            power = None if x is None else dimension(x)
+            power = None if x is None else dimension(x, memo)
             plain = plain or (power == 0 or (power is None and x is None))
             value = weight(part, timeline)
             if power and value is not None and value >= LARGE:
                 found.append((term, part.e, power, value))
     for term, e, power, value in found if plain else ():
         source, span = places.at(e)
-        unit = {1: "a length", 2: "a squared length", -1: "one over a length"}.get(power, f"a length to the power {power}")
+        unit = UNITS.get(power, f"a length to the power {power}")
         context.report.emit(
             "DEP007",
             f"term `{term.name}` weighs {unit} by {show(value)}: in a scene of another size it weighs something else",
@@ -43,10 +44,9 @@ def check_lengths(context: Context) -> None:
         )
 
 
-def dimension(root: Expr) -> int | None:
+def dimension(root: Expr, memo: dict[int, int | None]) -> int | None:
     """The power of length that a value has; None where it is not known."""
-    memo: dict[int, int | None] = {}
-    for e in root.operands_first():
+    for e in root.operands_first(memo):
         memo[id(e)] = _dimension(e, [memo[id(a)] for a in e.args])
     return memo[id(root)]
 
@@ -134,7 +134,10 @@ def check_weighted(context: Context) -> None:
         weighted = e.args[0] if lengths[0].value == "weighted" else e.args[1]
         unit = e.args[1] if weighted is e.args[0] else e.args[0]
         labels = []
-        for a, word in ((weighted, "weighted by coverage: shorter than 1 where the render is not opaque"), (unit, "unit")):
+        for a, word in (
+            (weighted, "weighted: shorter than 1 where the render is not opaque"),
+            (unit, "unit"),
+        ):
             if a.source is not context.report.hidden:
                 labels.append(Label(a.span, word, a.source))
         context.report.emit(

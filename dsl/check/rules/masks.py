@@ -13,13 +13,13 @@ def check(context: Context) -> None:
     regions = Regions(context)
     found: dict[tuple[int, int, int], tuple[Expr, Expr, bool]] = {}
     for _, e in context.values():
-        if e.op != "call":
-            continue
-        factor = _averaged(regions, e) or _windowed(regions, e)
+        factor = _expanded(regions, e)
+        if factor is None and e.op == "call":
+            factor = _averaged(regions, e) or _windowed(regions, e)
         if factor is None:
             continue
         place = regions.places.of(e)
-        windowed = e.builtin.name in WINDOWED or _has_map(e)
+        windowed = e.op == "call" and (e.builtin.name in WINDOWED or _has_map(e))
         key = (id(place.source), place.span.start, place.span.end)
         if key not in found or (windowed and not found[key][2]):
             found[key] = (place, factor, windowed)
@@ -30,6 +30,14 @@ def check(context: Context) -> None:
             _report_windowed(regions, place, factor)
         else:
             _report_average(regions, place, factor)
+
+
+def _expanded(regions: Regions, e: Expr) -> Expr | None:
+    """The region that both operands of a loss of the prelude over everything are zeroed outside."""
+    if e.via is None or not e.via.prelude or not {"a", "b", "r"} <= set(e.via.args):
+        return None
+    a, b, r = (e.via.args[name] for name in ("a", "b", "r"))
+    return _common(regions, a, b) if regions.left_out(e, r) else None
 
 
 def _averaged(regions: Regions, e: Expr) -> Expr | None:
@@ -74,8 +82,11 @@ def _windowed(regions: Regions, e: Expr) -> Expr | None:
 
 def _zeroed(regions: Regions, e: Expr) -> Expr | None:
     a, b = e.arg("a"), e.arg("b")
-    if a is None or b is None:
-        return None
+    return None if a is None or b is None else _common(regions, a, b)
+
+
+def _common(regions: Regions, a: Expr, b: Expr) -> Expr | None:
+    """A region that two values are both 0 outside."""
     its = regions.zero_outside(b)
     for factor in regions.zero_outside(a):
         if factor.type.kind.is_tensor and any(regions.same(factor, other) for other in its):
@@ -105,6 +116,7 @@ def _report_average(regions: Regions, place: Expr, factor: Expr) -> None:
         f"`{name}` takes the {what} outside `{outside}` for 0 and averages over them too",
         place.source,
         place.span,
+        caption="the fewer count, the smaller this is" if name != "psnr" else "",
         labels=() if hidden else (Label(factor.span, f"0 for the {what} that do not count", factor.source),),
         help=[
             f"write `{written or _shape(regions, place, region)}`: it averages over the {what} that count",
@@ -124,6 +136,7 @@ def _report_windowed(regions: Regions, place: Expr, factor: Expr) -> None:
         f"`{name}` takes the pixels outside `{outside}`, black in both images, for equal ones",
         place.source,
         place.span,
+        caption="windows on the border see them too",
         labels=() if hidden else (Label(factor.span, "both images are 0 outside this", factor.source),),
         help=[
             f"write `{written or _shape(regions, place, region)}`: it is averaged over the pixels that count",
@@ -159,6 +172,7 @@ def _rewritten(regions: Regions, place: Expr, factor: Expr, region: str) -> str:
         if made is None:
             return ""
         texts.append(made[0])
+        region = region if factor.op == "sub" else made[1]
     source = place.source
     keywords = [source.slice(k.span) for k in node.keywords]
     return f"{node.function.text}({', '.join([*texts, region, *keywords])})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...diagnostics import Edit, Fix, Label
 from ...source import Span
 from ...typed import Expr, InputInfo, TypedTerm
+from ..structure import operands_first
 from .context import Context
 
 
@@ -13,39 +14,54 @@ def check(context: Context) -> None:
     optional = {name: info for name, info in context.program.inputs.items() if info.optional}
     if not optional:
         return
+    memo: dict[int, Names] = {}
     for term in context.program.terms:
-        guards = known(term.when, True) if term.when is not None else frozenset()
-        _walk(context, term, term.value, guards, optional, set())
+        guards = known(term.when, True, memo) if term.when is not None else NOTHING
+        _walk(context, term, term.value, guards, optional, memo)
     for memory in context.program.memories.values():
-        guards = known(memory.when, True) if memory.when is not None else frozenset()
+        guards = known(memory.when, True, memo) if memory.when is not None else NOTHING
         for value in (memory.init, memory.update):
-            _walk(context, None, value, guards, optional, set())
+            _walk(context, None, value, guards, optional, memo)
 
 
-def known(condition: Expr, truth: bool) -> frozenset[str]:
+NOTHING: frozenset[str] = frozenset()
+
+Names = tuple[frozenset[str], frozenset[str]]
+"""The inputs that must be there if a condition holds, and if it does not."""
+
+
+def known(condition: Expr, truth: bool, memo: dict[int, Names] | None = None) -> frozenset[str]:
     """The inputs that must be there if a condition holds, or does not."""
-    if condition.op == "has":
-        return frozenset(condition.value) if truth else frozenset()
-    if condition.op == "not":
-        return known(condition.args[0], not truth)
-    if condition.op == ("and" if truth else "or"):
-        return known(condition.args[0], truth) | known(condition.args[1], truth)
-    if condition.op in ("and", "or"):
-        return known(condition.args[0], truth) & known(condition.args[1], truth)
-    return frozenset()
+    if condition.op not in ("has", "not", "and", "or"):
+        return NOTHING
+    memo = {} if memo is None else memo
+    for e in operands_first(condition, memo):
+        memo[id(e)] = _known(e, memo)
+    return memo[id(condition)][0 if truth else 1]
 
 
-def branches(e: Expr) -> list[tuple[Expr, frozenset[str]]]:
+def _known(e: Expr, memo: dict[int, Names]) -> Names:
+    if e.op == "has":
+        return frozenset(e.value), NOTHING
+    if e.op == "not":
+        return memo[id(e.args[0])][::-1]
+    if e.op not in ("and", "or"):
+        return NOTHING, NOTHING
+    (a, not_a), (b, not_b) = (memo[id(x)] for x in e.args)
+    return (a | b, not_a & not_b) if e.op == "and" else (a & b, not_a | not_b)
+
+
+def branches(e: Expr, memo: dict[int, Names]) -> list[tuple[Expr, frozenset[str]]]:
     """The operands of a value, each with the inputs that are there wherever it is chosen."""
     if e.op == "if":
         then, condition, otherwise = e.args
-        return [(then, known(condition, True)), (condition, frozenset()), (otherwise, known(condition, False))]
+        return [(then, known(condition, True, memo)), (condition, NOTHING), (otherwise, known(condition, False, memo))]
     if e.op in ("and", "or") and not e.type.kind.is_tensor:  # the second is asked only if the first leaves it open
-        return [(e.args[0], frozenset()), (e.args[1], known(e.args[0], e.op == "and"))]
+        return [(e.args[0], NOTHING), (e.args[1], known(e.args[0], e.op == "and", memo))]
     if e.op == "call" and e.args and e.args[0].type.is_host and e.builtin.parsed.params[0].kind == "condition":
         condition, then, otherwise = e.args
-        return [(condition, frozenset()), (then, known(condition, True)), (otherwise, known(condition, False))]
-    return [(a, frozenset()) for a in e.args]
+        return [(condition, NOTHING), (then, known(condition, True, memo)), (otherwise, known(condition, False, memo))]
+    return [(a, NOTHING) for a in e.args]
 
 
 def _walk(
@@ -54,21 +70,26 @@ def _walk(
     start: Expr,
     guards: frozenset[str],
     optional: dict[str, InputInfo],
-    reported: set[str],
+    memo: dict[int, Names],
 ) -> None:
-    seen: set[tuple[int, frozenset[str]]] = set()
-    stack = [(start, guards)]
-    while stack:
-        e, there = stack.pop()
-        if (id(e), there) in seen:
-            continue
-        seen.add((id(e), there))
-        if e.op == "input":
-            name = str(e.value).partition(".")[0]
-            if name in optional and name not in there and e.value not in there and name not in reported:
-                reported.add(name)
-                _report(context, term, e, optional[name])
-        stack.extend((a, there | more) for a, more in reversed(branches(e)))
+    """Report the reads that some way to them leaves unguarded, each name once."""
+    there = {id(start): _views(guards)}  # what is there whichever way a value is reached
+    for e in reversed(list(start.operands_first())):
+        for a, more in branches(e, memo):
+            here = there[id(e)] | _views(more) if more else there[id(e)]
+            before = there.get(id(a))
+            there[id(a)] = here if before is None or before is here else before & here
+    reported: set[str] = set()
+    for e in start.walk():
+        name = str(e.value).partition(".")[0] if e.op == "input" else ""
+        if name in optional and name not in there[id(e)] and name not in reported:
+            reported.add(name)
+            _report(context, term, e, optional[name])
+
+
+def _views(names: frozenset[str]) -> frozenset[str]:
+    """With the views whose fields are there."""
+    return names | {name.partition(".")[0] for name in names}
 
 
 def _report(context: Context, term: TypedTerm | None, e: Expr, info: InputInfo) -> None:

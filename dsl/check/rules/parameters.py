@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...diagnostics import Applicability, Edit, Fix
-from ...interval import ZERO
+from ...interval import UNIT, ZERO
 from ...typed import Expr, TypedTerm
 from .context import Context
-from .parts import parts, reduced
+from .parts import Part, parts, reduced
 from .places import Places
 
 ACTIVATED = {"log_scales": "scales", "opacity_logits": "opacities"}
 AT_ZERO = {"log": "a scale of 1 scene unit", "logit": "an opacity of 0.5"}
-PROBABILITIES = {"binary_entropy": "x", "entropy": "p", "opacity_entropy": "x", "bce": "a", "cross_entropy": "a"}
+PROBABILITIES = {"binary_entropy": "x", "entropy": "p", "opacity_entropy": "x", "bce": "a"}
 RATIOS = ("anisotropy", "effective_rank")
 COMPONENTS = ("component_max", "component_min", "component_mean", "component_sum")
 PIECES = frozenset({"abs", "sq", "norm", *COMPONENTS})
@@ -29,16 +29,15 @@ def check(context: Context) -> None:
     """ACT004 for ratios of logarithms, ACT001 for other regularisers of raw parameters."""
     places = Places(context)
     said: set[int] = set()
-    for term, e in context.values():
+    for _, e in context.values():
         if id(e) not in said and (_ratio(context, places, e) or _probability(context, places, e)):
-            said.update(id(n) for n in e.walk() if n.op != "input")
-            context.explained.update(said)
+            inside = {id(n) for n in e.walk() if n.op != "input"}
+            said |= inside
+            context.explained |= inside
         elif e.op == "sub" and id(e) not in said:
             _difference(context, places, e)
     for term in context.live:
-        for part in parts(context, term.value):
-            if id(part.e) not in said:
-                _regulariser(context, places, term, part.e, part.negative)
+        _regularisers(context, places, term, said)
 
 
 # Ratios
@@ -99,8 +98,8 @@ def _difference(context: Context, places: Places, e: Expr) -> None:
 
 def _probability(context: Context, places: Places, e: Expr) -> bool:
     name, args = _called(e)
-    of = args.get(PROBABILITIES.get(name, ""))
-    of = of and _base(of)
+    given = args.get(PROBABILITIES.get(name, ""))
+    of = None if given is None or given.type.range.within(UNIT) else _base(given)
     if of is None or not raw(of):
         return False
     source, span = places.at(e)
@@ -135,23 +134,33 @@ class _Pull(NamedTuple):
     falls: bool
 
 
-def _regulariser(context: Context, places: Places, term: TypedTerm, e: Expr, negative: bool) -> None:
-    x = reduced(e)
-    pull = None if x is None else _pull(x, negative)
-    if pull is None:
-        return
+def _regularisers(context: Context, places: Places, term: TypedTerm, said: set[int]) -> None:
+    found = []
+    for part in parts(context, term.value):
+        x = None if id(part.e) in said else reduced(part.e)
+        pull = None if x is None else _pull(x, part.negative)
+        if pull is not None:
+            found.append((part, pull))
+    ways = {(str(p.of.value), p.falls) for _, p in found if not p.centred}
+    for part, pull in found:
+        if not pull.centred and (str(pull.of.value), not pull.falls) in ways:
+            continue  # one part holds the other, as in the mean of largest less smallest
+        _say_pull(context, places, term, part, pull)
+
+
+def _say_pull(context: Context, places: Places, term: TypedTerm, part: Part, pull: _Pull) -> None:
     text, kind = context.text(pull.of), raw(pull.of)
     if not pull.centred:
         way = "down" if pull.falls else "up"
         message = f"term `{term.name}` pushes the raw `{text}` {way} without end"
-    elif negative:
+    elif part.negative:
         message = f"term `{term.name}` pushes the raw `{text}` away from 0 without end"
     else:
         message = f"term `{term.name}` pulls the raw `{text}` to 0, which is {AT_ZERO[kind]}"
-    source, span = places.at(e)
+    source, span = places.at(part.e)
     better = _activated(pull.of)
     help_ = [f"use `{better}`, or bound it: `relu({text} - limit)`"]
-    if pull.centred and not negative:
+    if pull.centred and not part.negative:
         help_ = [f"use `{better}`, or name the value to pull to, as in `{text} - log(0.01)`"]
         if kind == "logit":
             help_ = [f"use `{better}`, or name the value to pull to, as in `{text} + 4`"]
@@ -165,29 +174,36 @@ def _pull(x: Expr, negative: bool) -> _Pull | None:
         if raw(x):
             return _Pull(x, centred, not negative)
         if x.op == "neg":
-            x, negative = x.args[0], not negative
-        elif x.op in ("mul", "add", "sub") and any(a.type.is_host for a in x.args):
-            host, other = sorted(x.args, key=lambda a: not a.type.is_host)
-            if x.op != "mul" and centred and host.type.range != ZERO:
-                return None
+            negative = not negative
+        elif x.op in ("mul", "add", "sub") and len(_tensors(x)) == 1:
+            (host,) = (a for a in x.args if a.type.is_host)
             if x.op == "mul":
                 if host.type.range.sign is None:
                     return None
                 negative = negative != (host.type.range.sign < 0)
-            elif x.op == "sub" and x.args[1] is other:
-                negative = not negative
-            x = other
-        elif x.op == "div" and x.args[1].type.is_host:
-            x = x.args[0]
-        elif x.op == "component" or (x.op == "call" and x.builtin.name in COMPONENTS):
-            x = x.args[0]
-        elif x.op == "call" and x.builtin.name in ("abs", "sq", "norm"):
-            x, centred = x.args[0], True
-        elif x.op == "pow" and x.args[1].type.range.is_point and x.args[1].type.range.lo % 2 == 0:
-            x, centred = x.args[0], True
-        else:
+            elif centred and host.type.range != ZERO:
+                return None
+            negative = negative != (x.op == "sub" and x.args[0] is host)
+        elif _even(x):
+            centred = True
+        elif not (x.op in ("div", "component") or (x.op == "call" and x.builtin.name in COMPONENTS)):
             return None
+        if len(_tensors(x)) != 1:
+            return None
+        (x,) = _tensors(x)
     return None
+
+
+def _even(e: Expr) -> bool:
+    """Whether an operation gives the same for a value and its negative, and is least at 0."""
+    if e.op == "pow":
+        power = e.args[1].type.range
+        return power.is_point and power.lo > 0 and power.lo % 2 == 0
+    return e.op == "call" and e.builtin.name in ("abs", "sq", "norm")
+
+
+def _tensors(e: Expr) -> list[Expr]:
+    return [a for a in e.args if not a.type.is_host]
 
 
 def _base(e: Expr) -> Expr | None:
@@ -195,13 +211,15 @@ def _base(e: Expr) -> Expr | None:
     for _ in range(100):
         if e.op in ("input", "field"):
             return e
-        if e.op == "call" and e.builtin.name in PIECES:
-            e = e.args[0]
-        elif e.op in ("neg", "component"):
+        if (e.op == "call" and e.builtin.name in PIECES) or e.op in ("neg", "component"):
             e = e.args[0]
         elif e.op == "mul" and any(a.type.is_host for a in e.args):
             e = e.args[1] if e.args[0].type.is_host else e.args[0]
-        elif e.op == "call" and e.builtin.name in ("max", "min", "clamp") and sum(not a.type.is_host for a in e.args) == 1:
+        elif (
+            e.op == "call"
+            and e.builtin.name in ("max", "min", "clamp")
+            and sum(not a.type.is_host for a in e.args) == 1
+        ):
             e = next(a for a in e.args if not a.type.is_host)
         else:
             return None

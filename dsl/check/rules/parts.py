@@ -13,7 +13,10 @@ from .context import Context
 MOST = 2_000
 """Summands that are looked at: shared values make them grow without end."""
 
-POINTWISE = frozenset({"abs", "sq", "sqrt", "component_max", "component_min", "component_mean", "component_sum", "norm"})
+POINTWISE = frozenset(
+    {"abs", "sq", "sqrt", "norm", "component_max", "component_min", "component_mean", "component_sum"}
+)
+"""Builtins of one value per pixel or gaussian, each by itself."""
 
 
 class Part(NamedTuple):
@@ -50,7 +53,8 @@ def parts(context: Context, value: Expr) -> Iterator[Part]:
             stack.append(part._replace(e=e.args[0], negative=not part.negative))
         elif e.op == "mul" and any(a.type.is_host for a in e.args):
             host, other = sorted(e.args, key=lambda a: not a.type.is_host)
-            stack.append(part._replace(e=other, factors=(*part.factors, (host, False))))
+            negative = part.negative != (host.type.range.sign == -1)
+            stack.append(part._replace(e=other, factors=(*part.factors, (host, False)), negative=negative))
         elif e.op == "div" and e.args[1].type.is_host:
             stack.append(part._replace(e=e.args[0], factors=(*part.factors, (e.args[1], True))))
         elif e.op == "if":
@@ -80,8 +84,3 @@ def reduced(e: Expr) -> Expr | None:
     if e.op == "call" and e.builtin.name in ("mean", "sum", "smallest_mean", "largest_mean") and "over" not in e.names:
         return e.arg("x")
     return None
-
-
-def read(e: Expr) -> frozenset[str]:
-    """Names of the inputs that a value is made of."""
-    return frozenset(str(n.value) for n in e.walk() if n.op == "input" and not n.type.is_host)

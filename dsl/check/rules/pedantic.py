@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from ...diagnostics import Label
 from ...inputs import BY_NAME
 from ...interval import show
-from ...spans import Timeline
 from ...typed import Expr, TypedTerm
 from ...types import MAP, NUMBER, PARAMETER, TENSOR, VIEW
 from .context import Context
 from .flow import carried
-from .parts import POINTWISE, Part, parts, read, reduced, weight
+from .parts import POINTWISE, Part, parts, reduced, weight
 from .places import Places
 from .schedules import factors
 
@@ -21,10 +20,6 @@ LARGE, SMALL = 1e4, 1e-7
 
 LEAST_TOTAL, MOST_TOTAL = 0.25, 4.0
 """Between these, the photometric terms together weigh about 1."""
-
-
-def _timeline(context: Context) -> Timeline:
-    return Timeline({name: info.value for name, info in context.program.params.items()}, context.max_steps)
 
 
 def _user(places: Places, context: Context, e: Expr, term: TypedTerm) -> Expr:
@@ -88,25 +83,31 @@ def _of_item(region: Expr) -> bool:
 
 def check_tables(context: Context) -> None:
     """RED006: a table of its own, such as the grids of all images, that is read as a whole at every step."""
-    for term in context.live:
-        if term.when is not None and any(n.op == "call" and n.builtin.name in ("every", "chance") for n in term.when.walk()):
+    gated: dict[int, bool] = {}
+    seen: set[tuple[int, str]] = set()
+    for term, e in context.values():
+        if e.op != "input" or e.value not in context.program.inputs or (id(term), e.value) in seen:
             continue
-        for e in term.value.walk():
-            kind = e.type.kind.element if e.op == "input" and e.type.kind.name == "list" else e.type.kind
-            if e.op != "input" or e.value not in context.program.inputs or kind is None or kind.name != "tensor":
-                continue
-            letters = [*kind.space.split(), *("k" if kind.components != 1 else "")]
-            if len(letters) + (kind is not e.type.kind) < 4 or {"B", "H", "W", "N"} & set(letters):
-                continue
-            context.report.emit(
-                "RED006",
-                f"term `{term.name}` reads all of `{context.text(e)}` at every step",
-                e.source,
-                e.span,
-                notes=["mistaken if it is small, or holds the current image's part alone"],
-                help=["let it act at every k-th step: `... when every(step, 10)`, with 10 times the weight"],
-            )
-            break
+        kind = e.type.kind.element if e.type.kind.name == "list" else e.type.kind
+        if kind is None or kind.name != "tensor":
+            continue
+        letters = [*kind.space.split(), *("k" if kind.components != 1 else "")]
+        if len(letters) + (kind is not e.type.kind) < 4 or {"B", "H", "W", "N"} & set(letters):
+            continue
+        if id(term) not in gated:
+            when = () if term.when is None else term.when.walk()
+            gated[id(term)] = any(n.op == "call" and n.builtin.name in ("every", "chance") for n in when)
+        if gated[id(term)]:
+            continue
+        seen.add((id(term), e.value))
+        context.report.emit(
+            "RED006",
+            f"term `{term.name}` reads all of `{context.text(e)}` at every step",
+            e.source,
+            e.span,
+            notes=["mistaken if it is small, or holds the current image's part alone"],
+            help=["let it act at every k-th step: `... when every(step, 10)`, with 10 times the weight"],
+        )
 
 
 # Weights
@@ -114,10 +115,11 @@ def check_tables(context: Context) -> None:
 
 def check_total(context: Context) -> None:
     """RED005: the photometric terms weigh much more, or much less, than 1 in total."""
-    timeline, total, first = _timeline(context), 0.0, None
+    timeline, total, first = context.timeline, 0.0, None
+    compared = _Compared()
     for term in context.live:
         for part in parts(context, term.value):
-            if part.e.type.kind != NUMBER or not any(_compares(e) for e in part.e.walk()):
+            if part.e.type.kind != NUMBER or not compared.holds(part.e):
                 continue
             value = weight(part, timeline)
             if value is None or term.when is not None or term.group:
@@ -138,17 +140,29 @@ def check_total(context: Context) -> None:
     )
 
 
-def _compares(e: Expr) -> bool:
-    """Whether a value compares something with the photograph."""
-    if e.op == "sub":
-        return e.args[0].type.kind == e.args[1].type.kind and sum("target" in read(a) for a in e.args) == 1
-    a, b = (e.arg("a"), e.arg("b")) if e.op == "call" else (None, None)
-    return a is not None and b is not None and "target" in read(a) | read(b)
+class _Compared:
+    """Which values compare something with the photograph."""
+
+    def __init__(self) -> None:
+        self._reads: dict[int, bool] = {}
+        self._compares: dict[int, bool] = {}
+
+    def holds(self, root: Expr) -> bool:
+        """Whether a value does, or anything that it is made of."""
+        for e in root.operands_first(self._compares):
+            self._reads[id(e)] = (e.op == "input" and e.value == "target") or any(self._reads[id(a)] for a in e.args)
+            if e.op == "sub":
+                left, right = e.args
+                here = left.type.kind == right.type.kind and self._reads[id(left)] != self._reads[id(right)]
+            else:
+                here = e.op == "call" and {"a", "b"} <= {*e.names} and self._reads[id(e)]
+            self._compares[id(e)] = here or any(self._compares[id(a)] for a in e.args)
+        return self._compares[id(root)]
 
 
 def check_extremes(context: Context) -> None:
     """RED022: a weight beyond any that is usual."""
-    timeline = _timeline(context)
+    timeline = context.timeline
     for term in context.live:
         for part in parts(context, term.value):
             value = weight(part, timeline) if part.factors else None
@@ -182,7 +196,7 @@ def check_branches(context: Context) -> None:
             if e.source is not context.report.hidden:
                 context.report.emit(
                     "RED023",
-                    f"the loss may jump where `{numeric.value}` passes `{context.text(node)}`",
+                    f"the loss may jump where `{context.text(node)}` changes",
                     node.source,
                     node.span,
                     notes=["mistaken if both branches agree there, or if the parameter is never tuned"],

@@ -23,6 +23,9 @@ COMPARING = frozenset({"psnr", "gradient_l1", "pearson_loss"})
 WINDOWED = frozenset({"ssim", "ms_ssim", "lpips"})
 """Measures that look at a pixel together with its neighbours, and reduce."""
 
+MARKS = frozenset({"valid", "finite", "inside", "region"})
+"""Builtins that say which pixels count."""
+
 RENDERED, TARGET, MASK, ALPHA = "rendered", "target", "mask", "alpha"
 
 NOTHING: frozenset[str] = frozenset()
@@ -119,10 +122,12 @@ class Regions:
 
         `(x > 1) * (x - 1)` is a hinge: the comparison is of what is averaged.
         """
-        if any(n.op == "call" and n.builtin.name in ("bernoulli", "random_boxes") for n in factor.walk()):
+        nodes = list(factor.walk())
+        called = {n.builtin.name for n in nodes if n.op == "call"}
+        if called & {"bernoulli", "random_boxes"}:
             return False
-        named = any(n.op == "region" or (n.op == "input" and n.type.kind.name == "region") for n in factor.walk())
-        return named or not (self.reads(factor) & self._others(factor, e))
+        named = any(n.op == "region" or (n.op == "input" and n.type.kind.name == "region") for n in nodes)
+        return named or bool(called & MARKS) or not (self.reads(factor) & self._others(factor, e))
 
     def _others(self, factor: Expr, e: Expr) -> frozenset[str]:
         """What a value reads beside one of its factors."""

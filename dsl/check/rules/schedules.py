@@ -9,7 +9,7 @@ from ...interval import ZERO, show
 from ...live import Zeros
 from ...source import Span
 from ...spans import Timeline
-from ...steps import Existence
+from ...steps import Existence, Steps
 from ...typed import Expr, TypedTerm
 from ...types import CONSTANT, PARAMETER, STEP, TENSOR
 from .context import Context
@@ -19,10 +19,15 @@ STEPPED |= {"loglinear": ("over",), "cosine": ("over",)}
 """Arguments of schedules that count what their first argument counts."""
 
 
+MOST_FACTORS = 10_000
+"""Factors that are looked at: a value that is multiplied by itself again and again has no end of them."""
+
+
 def factors(e: Expr) -> Iterator[Expr]:
     """The host factors of a product, outermost first."""
-    stack = [e]
-    while stack:
+    stack, left = [e], MOST_FACTORS
+    while stack and left:
+        left -= 1
         node = stack.pop()
         if node.type.is_host:
             yield node
@@ -35,15 +40,15 @@ def factors(e: Expr) -> Iterator[Expr]:
 def check(context: Context) -> None:
     """SCH002 for terms that never exist in this run, SCH005 for terms that are always 0."""
     literal = Zeros({})
-    values = {name: info.value for name, info in context.program.params.items()}
+    live = {id(t) for t in context.live}
+    timeline = context.timeline
     for term in context.program.terms:
         if literal.is_zero(term.value):
             zero = next((f for f in factors(term.value) if f.type.range == ZERO), term.value)
             _always_zero(context, term, zero, "this factor is 0")
             continue
-        if context.max_steps is None or id(term) not in {id(t) for t in context.live}:
+        if context.max_steps is None or id(term) not in live:
             continue
-        timeline = Timeline(values, context.max_steps)
         exists = None
         # A flag, a mode or a missing input that switches a term off is no mistake of its schedule.
         moving = [c for c in _conjuncts(term.when) if timeline.moves(c)]
@@ -173,7 +178,7 @@ def check_every(context: Context) -> None:
             if gate.op != "call" or gate.builtin.name != "every":
                 continue
             k = gate.arg("k")
-            if k is None or k.type.range.hi <= 1 or _makes_up(term.value, k):
+            if k is None or k.type.range.hi <= 1 or _makes_up(context, term.value, k):
                 continue
             text = context.text(k)
             fixes = []
@@ -205,20 +210,26 @@ def check_every(context: Context) -> None:
 
 
 def _conjuncts(when: Expr | None) -> list[Expr]:
-    if when is None:
-        return []
-    return [c for a in when.args for c in _conjuncts(a)] if when.op == "and" else [when]
+    found, stack = [], [] if when is None else [when]
+    while stack:
+        e = stack.pop()
+        if e.op == "and":
+            stack.extend(reversed(e.args))
+        else:
+            found.append(e)
+    return found
 
 
-def _makes_up(value: Expr, k: Expr) -> bool:
-    from .flow import same
-
-    return any(same(node, k) for f in factors(value) for node in _product(f))
+def _makes_up(context: Context, value: Expr, k: Expr) -> bool:
+    key = context.structure.key
+    wanted = key(k)
+    return any(key(node) == wanted for f in factors(value) for node in _product(f))
 
 
 def _product(e: Expr) -> Iterator[Expr]:
-    stack = [e]
-    while stack:
+    stack, left = [e], MOST_FACTORS
+    while stack and left:
+        left -= 1
         node = stack.pop()
         yield node
         if node.op in ("mul", "neg"):
@@ -229,22 +240,25 @@ def _product(e: Expr) -> Iterator[Expr]:
 
 def check_gaps(context: Context) -> None:
     """SCH021 where one term ends a step before, or after, another of the same formula begins."""
-    values = {name: info.value for name, info in context.program.params.items()}
-    timeline = Timeline(values, context.max_steps)
-    spans = []
+    timeline = context.timeline
+    spans: list[tuple[TypedTerm, Steps]] = []
+    begins: dict[tuple[int, frozenset[str]], list[tuple[TypedTerm, Steps]]] = {}
     for term in context.live:
         if term.when is None or term.when.type.stage == TENSOR or not timeline.known(term.when):
             continue
         found = timeline.nonzero(term.when)
         if found.exact and not found.gates and len(found.spans) == 1:
             spans.append((term, found.spans[0]))
+            begins.setdefault((found.spans[0].start, _reads(term)), []).append(spans[-1])
     for first, one in spans:
-        for second, other in spans:
-            if first is second or one.stop is None or other.start <= one.start:
+        reads = _reads(first)
+        if one.stop is None or not reads:
+            continue
+        near = (begins.get((one.stop + gap, reads), []) for gap in (-1, 1))
+        for second, other in (pair for pairs in near for pair in pairs):
+            if first is second or other.start <= one.start:
                 continue
             gap = other.start - one.stop
-            if gap not in (1, -1) or not _alike(first, second):
-                continue
             what = f"no term at step {one.stop:,}" if gap == 1 else f"both terms at step {other.start:,}"
             assert second.when is not None
             assert first.when is not None
@@ -259,16 +273,14 @@ def check_gaps(context: Context) -> None:
             )
 
 
-def _alike(a: TypedTerm, b: TypedTerm) -> bool:
-    """Whether two terms read the same tensors, so that one is meant to take over from the other."""
-    names = [frozenset(str(e.value) for e in t.value.walk() if e.op == "input" and not e.type.is_host) for t in (a, b)]
-    return bool(names[0]) and names[0] == names[1]
+def _reads(term: TypedTerm) -> frozenset[str]:
+    """The tensors that a term reads: where two terms read the same, one may be meant to take over from the other."""
+    return frozenset(str(e.value) for e in term.value.walk() if e.op == "input" and not e.type.is_host)
 
 
 def check_hard_start(context: Context) -> None:
     """SCH022: a large weight that is switched on at once in the middle of the run."""
-    values = {name: info.value for name, info in context.program.params.items()}
-    timeline = Timeline(values, context.max_steps)
+    timeline = context.timeline
     for term in context.live:
         if term.when is None or not timeline.known(term.when):
             continue

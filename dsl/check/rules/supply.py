@@ -24,8 +24,9 @@ def check(context: Context) -> None:
             _never(context, term, missing)
             continue
         inputs = context.zeros.inputs(term.value)
+        read: dict[str, Expr] = {}
         for e in term.value.walk():
-            if e.op == "input" and e.value in inputs:
+            if e.op == "input" and e.value in inputs and read.setdefault(str(e.value), e) is e:
                 _renderer(context, term, e)
                 _data(context, term, e)
 
