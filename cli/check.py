@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # typing itself costs milliseconds
     from ..dsl.result_cache import ResultCache
 
 CLEAN, FINDINGS, USAGE = 0, 1, 2
+PARALLEL_FROM = 64
+"""Files from which on several cores are used."""
+
 CACHED_FROM = 8
 """Files from which on results are kept: for fewer, finding out whether a kept one holds costs more than it saves."""
 
@@ -143,6 +146,10 @@ class Run:
         names = list(self._names(paths))
         if self.options.cache and not self.options.fix and len(names) >= CACHED_FROM:
             self._caches = {}
+            if len(names) >= PARALLEL_FROM:
+                from .check_parallel import warm
+
+                warm(self, names)
         try:
             for name in names:
                 self._one(name)
@@ -231,26 +238,48 @@ class Run:
 
     def check(self, given: Input, text: str, settings: Settings) -> list[Diagnostic]:
         """The findings in a text that settings and comments leave."""
-        found = self._kept(given, text, settings)
+        found = self.kept(given, text, settings)
         if found or "splat:" in text:
             from .check_select import chosen
 
             return chosen(found, given, text, settings)
         return found
 
-    def _kept(self, given: Input, text: str, settings: Settings) -> list[Diagnostic]:
+    @property
+    def caches(self) -> dict[str, ResultCache]:
+        """The caches that are in use, by project."""
+        return self._caches if self._caches is not None else {}
+
+    def cache(self, root: str) -> ResultCache:
+        """The cache of a project."""
+        from ..dsl.result_cache import ResultCache
+
+        caches = self._caches
+        assert caches is not None
+        if root not in caches:
+            caches[root] = ResultCache(root)
+        return caches[root]
+
+    def resolve(self, path: str) -> Settings | None:
+        """The settings of a file without a word about their mistakes."""
+        from ..dsl.diagnostics import LossError
+
+        try:
+            return self._resolver.of(path)
+        except LossError:
+            return None
+
+    def kept(self, given: Input, text: str, settings: Settings) -> list[Diagnostic]:
         """All findings in a text, from an earlier run if nothing that they depend on has changed."""
         if self._caches is None or given.is_config:
             return self._analyse(given, text, settings)
-        from ..dsl.result_cache import ResultCache, surroundings
+        from ..dsl.result_cache import surroundings
 
         beside = surroundings(given.name, text)
         if beside is None:
             return self._analyse(given, text, settings)
         root = os.path.dirname(settings.path or "") or os.getcwd()
-        cache = self._caches.get(root)
-        if cache is None:
-            cache = self._caches[root] = ResultCache(root)
+        cache = self.cache(root)
         steps, pedantic = settings.steps, settings.selection.pedantic
         key = cache.key(
             given.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..dsl.files import CONFIG_LIMIT, LOSS_LIMIT, Unreadable, decode
+from ..dsl.files import CONFIG_LIMIT, LOSS_LIMIT, Unreadable, decode, read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself costs milliseconds
@@ -56,7 +56,7 @@ def read(path: str, stdin_filename: str | None = None) -> Input:
     name = (stdin_filename or "<stdin>") if path == "-" else path
     limit = CONFIG_LIMIT if name.endswith(CONFIGS) else LOSS_LIMIT
     try:
-        data = sys.stdin.buffer.read(limit + 1) if path == "-" else _bytes(path, limit)
+        data = sys.stdin.buffer.read(limit + 1) if path == "-" else read_bytes(path, limit)
         text = decode(data, limit)
     except Unreadable as reason:
         help = None
@@ -68,17 +68,6 @@ def read(path: str, stdin_filename: str | None = None) -> Input:
     if path != "-" and not name.endswith((".loss", *CONFIGS)):
         raise Problem(name, "is neither a `.loss` file nor a run config (`.yaml`)")
     return Input(path, name, data, text)
-
-
-def _bytes(path: str, limit: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(limit + 1)
-    except (OSError, ValueError):
-        from ..dsl.files import read_text
-
-        read_text(path, limit)  # the same mistake again, in words
-        raise
 
 
 def inside(folder: str, settings: Callable[[str], Settings]) -> Iterator[str]:
@@ -106,8 +95,7 @@ def inside(folder: str, settings: Callable[[str], Settings]) -> Iterator[str]:
 def _looks_like_run(path: str) -> bool:
     """Whether a YAML file is a run config: other tools keep YAML files in the same folders."""
     try:
-        with open(path, "rb") as file:
-            lines = file.read(CONFIG_LIMIT).splitlines()
-    except OSError:
+        lines = read_bytes(path, CONFIG_LIMIT).splitlines()
+    except Unreadable:
         return False
     return all(any(line.startswith(key) for line in lines) for key in (b"loss:", b"data:"))

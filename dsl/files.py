@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from stat import S_ISDIR, S_ISREG
+
 KIB = 1024
 LOSS_LIMIT = 256 * KIB  # bytes of one program
 CONFIG_LIMIT = 1024 * KIB  # bytes of one run config
@@ -15,11 +18,24 @@ def read_text(path: str, limit: int) -> str:
     """The text of a UTF-8 file, line endings as they are.
 
     Raises:
-        Unreadable: it is missing, a folder, not permitted, larger than ``limit`` bytes or not UTF-8.
+        Unreadable: it is missing, a folder or a device, not permitted, larger than ``limit`` bytes or not UTF-8.
+    """
+    return decode(read_bytes(path, limit), limit)
+
+
+def read_bytes(path: str, limit: int) -> bytes:
+    """The bytes of a file, or so many that they are above the limit.
+
+    Raises:
+        Unreadable: it is missing, a folder or a device, not permitted, or larger than ``limit`` bytes.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(limit + 1)
+        about = os.stat(path)
+        if S_ISREG(about.st_mode):
+            if about.st_size > limit:
+                raise Unreadable(f"is larger than {limit // KIB} KiB")
+            with open(path, "rb") as file:
+                return file.read(limit + 1)
     except FileNotFoundError:
         raise Unreadable("does not exist") from None
     except IsADirectoryError:
@@ -28,7 +44,8 @@ def read_text(path: str, limit: int) -> str:
         raise Unreadable("cannot be read: permission denied") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return decode(data, limit)
+    # Whoever opens a pipe waits for the other end, perhaps for ever.
+    raise Unreadable("is a folder" if S_ISDIR(about.st_mode) else "is a pipe or a device, not a file")
 
 
 def decode(data: bytes, limit: int) -> str:

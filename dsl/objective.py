@@ -35,7 +35,6 @@ _THROUGH: dict[str, tuple[str, ...]] = {
 }
 """Parameters of the gaussians that a render buffer depends on; buffers that are not here carry no gradient."""
 
-_STOPS = frozenset({"detach", "sign", "floor", "finite", "valid", "has", "chance", "bernoulli", "histogram", "inside"})
 _COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "has", "memory"})
 _ITEM = frozenset({"target", "mask"})
 
@@ -327,7 +326,7 @@ class _Reader:
             if id(node) in seen or node.type.stage < TENSOR or node.op in _COMPARISONS:
                 continue
             seen.add(id(node))
-            if node.op == "call" and node.builtin.name in _STOPS:
+            if node.op == "call" and node.builtin.stops:
                 continue
             if node.op == "field" and node.value in _THROUGH:  # of a render in a list of views
                 found.update(_THROUGH[node.value])

@@ -243,9 +243,12 @@ def _underlined(content: str, mark: _Mark) -> tuple[str, str]:
 
 def _cut(content: str, start: int, end: int) -> tuple[str, int, int]:
     """A line of at most about ``WIDTH`` columns that shows the mark, and the mark's place in it."""
-    content = printable(content)
+    # A line of a whole file would take long for each of its findings: only what is around the mark is looked at.
+    first, last = max(start - 3 * WIDTH, 0), min(start + 3 * WIDTH, len(content))
+    before, after = first > 0, last < len(content)
+    content, start, end = printable(content[first:last]), start - first, min(end, last) - first
     widths = [_columns(c) if c != "\t" else TAB for c in content]
-    if sum(widths) <= WIDTH:
+    if sum(widths) <= WIDTH and not before and not after:
         return content, start, end
     left = start
     room = WIDTH // 3
@@ -256,12 +259,12 @@ def _cut(content: str, start: int, end: int) -> tuple[str, int, int]:
     while right < len(content) and room > 0:
         room -= widths[right]
         right += 1
-    if right == len(content):  # the end of the line fits: use what is left over for its beginning
+    if right == len(content) and not after:  # the end of the line fits: use what is left over for its beginning
         while left > 0 and room > 0:
             left -= 1
             room -= widths[left]
-    head = ELLIPSIS if left else ""
-    tail = ELLIPSIS if right < len(content) else ""
+    head = ELLIPSIS if left or before else ""
+    tail = ELLIPSIS if right < len(content) or after else ""
     shift = len(head) - left
     return head + content[left:right] + tail, start + shift, min(end, right) + shift
 

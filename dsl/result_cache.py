@@ -147,6 +147,16 @@ class ResultCache:
         if payload is not None and len(payload) <= MAX_ENTRY:
             self._fresh[key] = [_sum(key, payload), payload]
 
+    @property
+    def fresh(self) -> dict[str, list[str]]:
+        """The entries that are new since the cache was read."""
+        return self._fresh
+
+    def add(self, entries: dict[str, list[str]]) -> None:
+        """Take over what another process has found."""
+        self._fresh.update(entries)
+        self._entries.update(entries)
+
     def save(self) -> None:
         """Write what is new. A folder that cannot be written is no reason to fail."""
         if not self._fresh:

@@ -8,6 +8,7 @@ suppress nothing, or cannot be read, are findings themselves. Loaded only for te
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .diagnostics import Applicability, Diagnostic, Edit, Fix
@@ -25,6 +26,12 @@ MARK = "splat:"
 KINDS = ("ignore", "disable", "enable")
 _FORMS = "write `ignore[CODE]`, `disable[CODE]` or `enable[CODE]`"
 _END = 1 << 60
+MOST_CODES = 5_000
+"""Codes in the comments of one text that are read."""
+
+MOST_COMPLAINTS = 100
+"""Findings about the comments of one text."""
+
 _COMMENT = re.compile(r"#[ \t]*splat:[ \t]*(?P<kind>[\w-]*)[ \t]*(?P<list>\[(?P<codes>[^\]\[#\r\n]*)(?P<end>\])?)?")
 
 
@@ -47,14 +54,11 @@ class Item:
         self.code = code_of(text)
         self.first, self.last, self.whole, self.used = 0, -1, False, False
 
-    def covers(self, diagnostic: Diagnostic) -> bool:
-        """Whether a finding begins or ends where this applies."""
-        span = diagnostic.span
-        if diagnostic.code != self.code or span is None:
-            return diagnostic.code == self.code and self.whole
-        position = diagnostic.source.position
-        begin, end = position(span.start)[0], position(max(span.start, span.end - 1))[0]
-        return self.first <= begin <= self.last or self.first <= end <= self.last
+    def covers(self, lines: tuple[int, int] | None) -> bool:
+        """Whether a finding begins or ends where this applies; None: it is about the whole file."""
+        if lines is None:
+            return self.whole
+        return self.first <= lines[0] <= self.last or self.first <= lines[1] <= self.last
 
 
 class Comment:
@@ -100,12 +104,25 @@ class Comments:
         self.comments: list[Comment] = []
         self._mistakes: list[Diagnostic] = []
         self._blankets: list[Comment] = []
+        self._of: dict[str, list[Item]] = {}
+        self._read_codes = 0
         opened: dict[str, Item] = {}
         for match in _COMMENT.finditer(source.text):
-            if self.lines.is_comment(match.start()):
-                comment = self._read(match)
-                if comment is not None:
-                    self._place(comment, opened)
+            if self._full or not self.lines.is_comment(match.start()):
+                continue
+            comment = self._read(match)
+            if comment is not None:
+                self._place(comment, opened)
+                for item in comment.items:
+                    self._of.setdefault(item.code or "", []).append(item)
+            if self._read_codes > MOST_CODES:
+                message = f"the comments of this file name more than {MOST_CODES:,} codes: the rest are not read"
+                self._complain("SUP004", message, Span(match.start(), match.end("kind")))
+
+    @property
+    def _full(self) -> bool:
+        """Whether there is no point in reading on."""
+        return self._read_codes > MOST_CODES or len(self._mistakes) >= MOST_COMPLAINTS
 
     def _read(self, match: re.Match[str]) -> Comment | None:
         kind, codes = match["kind"].lower(), match["codes"] or ""
@@ -124,8 +141,9 @@ class Comments:
             return None
         items = [
             Item(word[0], Span(match.start("codes") + word.start(), match.start("codes") + word.end()))
-            for word in re.finditer(r"[^\s,]+", codes)
+            for word in islice(re.finditer(r"[^\s,]+", codes), MOST_CODES + 1 - self._read_codes)
         ]
+        self._read_codes += len(items) or 1
         comment = Comment(kind, items, Span(*match.span()))
         (self.comments if items else self._blankets).append(comment)
         return comment if items else None
@@ -151,7 +169,9 @@ class Comments:
         """Whether a comment suppresses a finding; the comments that do are then used."""
         if not suppressible(diagnostic.code):
             return False
-        covering = [item for comment in self.comments for item in comment.items if item.covers(diagnostic)]
+        span, position = diagnostic.span, self.source.position
+        lines = None if span is None else (position(span.start)[0], position(max(span.start, span.end - 1))[0])
+        covering = [item for item in self._of.get(diagnostic.code, ()) if item.covers(lines)]
         if covering and not any(item.used for item in covering):
             covering[-1].used = True  # of two that cover it, the nearer one is needed
         return bool(covering)
@@ -165,8 +185,11 @@ class Comments:
         """
         for comment in self.comments:
             for item in comment.items:
-                self._judge(comment, item, judged)
+                if not self._full:
+                    self._judge(comment, item, judged)
         for comment in self._blankets:
+            if len(self._mistakes) >= MOST_COMPLAINTS:
+                break
             first, last = self.lines.covered(comment.span.start)
             codes = sorted(
                 {
@@ -184,6 +207,9 @@ class Comments:
                 end = comment.span.start + len(self.source.slice(comment.span).rstrip())
                 fix = _safe(f"write `ignore{name}`", Edit(at or Span(end, comment.span.end), name))
             self._complain("SUP003", f"`{comment.kind}` names no code", comment.span, [fix])
+        if len(self._mistakes) >= MOST_COMPLAINTS:
+            at = self._mistakes[-1]
+            at.notes = (*at.notes, "further comments are not looked at")
         return self._mistakes
 
     def _judge(self, comment: Comment, item: Item, judged: Callable[[str], bool] | None) -> None:

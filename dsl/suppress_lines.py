@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _YAML = (".yaml", ".yml")
 _BLANK_OR_COMMENT = re.compile(r"[ \t\r]*(#.*)?$")
+_END = 1 << 60
 
 
 class Lines:
@@ -30,6 +31,7 @@ class Lines:
         else:
             self._read_program()
         self._starts = [first for first, _ in self.statements]
+        self._first = {first: (first, last) for first, last in reversed(self.statements)}
 
     def _read_program(self) -> None:
         from .lalr import tables
@@ -48,13 +50,13 @@ class Lines:
         texts = self.source.text.split("\n")
         code = [i for i, text in enumerate(texts, start=1) if not _BLANK_OR_COMMENT.match(text)]
         indents = {i: len(texts[i - 1]) - len(texts[i - 1].lstrip(" ")) for i in code}
-        for at, i in enumerate(code):
-            last = i
-            for j in code[at + 1 :]:
-                if indents[j] <= indents[i]:
-                    break
-                last = j
-            self.statements.append((i, last))
+        last: dict[int, int] = {}
+        outer: list[int] = []  # lines that the present one may be below, each more deeply indented than the one before
+        for before, i in zip([0, *code], [*code, 0]):
+            while outer and (i == 0 or indents[i] <= indents[outer[-1]]):
+                last[outer.pop()] = before
+            outer.append(i)
+        self.statements += [(i, last[i]) for i in code]
         starts = self.source.line_starts
         self._tokens = [(starts[i - 1], starts[i - 1] + 1) for i in code]
 
@@ -85,10 +87,10 @@ class Lines:
         """First and last of the lines that the comment at an offset covers."""
         line = self._line(offset)
         if self.has_code(line):
-            return next(((first, last) for first, last in self.statements if first == line), (line, line))
+            return self._first.get(line, (line, line))
         at = bisect_right(self._starts, line)
         if at and self.statements[at - 1][1] > line and not self.source.name.endswith(_YAML):
-            following = next((start for start, _ in self._tokens if start > offset), None)
-            below = line if following is None else self._line(following)
+            following = bisect_right(self._tokens, (offset, _END))
+            below = line if following == len(self._tokens) else self._line(self._tokens[following][0])
             return below, below  # between the lines of a statement
         return self.statements[at] if at < len(self.statements) else (line, line)

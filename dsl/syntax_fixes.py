@@ -18,6 +18,7 @@ _LOOP = "there are no loops; losses work on whole images"
 WORDS = {"_WHEN": "when", "_THEN": "then", "_IF": "if", "_ELSE": "else", "AND": "and", "OR": "or", "_IN": "in"}
 
 OTHER_LANGUAGES = {
+    "metric": "metrics belong to the evaluation of a run, not to its loss",
     "import": _USE,
     "from": _USE,
     "include": _USE,
@@ -31,6 +32,7 @@ OTHER_LANGUAGES = {
     "var": _LET,
     "val": _LET,
     "set": _LET,
+    "metric": "metrics belong to the evaluation, not to the loss",
     "while": _LOOP,
     "foreach": _LOOP,
     "loss": "a part of the loss is `term name = expression`",

@@ -66,6 +66,7 @@ RANDOM_BOXES = Builtin(
     bad="term colour = mean(l1(box) for box in random_boxes(size=128))",
     bad_code="TYP006",
     source="Xiong et al., SparseGS, 3DV 2025: correlation of depth in random patches",
+    stops=True,
 )
 
 BERNOULLI = Builtin(
@@ -78,6 +79,7 @@ BERNOULLI = Builtin(
     bad_code="TYP001",
     kind=_drawn,
     check=_check_like,
+    stops=True,
 )
 
 CHANCE = Builtin(
@@ -89,6 +91,7 @@ CHANCE = Builtin(
     bad_code="RNG003",
     host=chance,
     range=_chance_range,
+    stops=True,
 )
 
 BUILTINS: tuple[Builtin, ...] = (RANDOM_BOXES, BERNOULLI, CHANCE)

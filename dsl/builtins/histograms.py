@@ -49,6 +49,7 @@ HISTOGRAM = Builtin(
     kind=_bins,
     check=_check_bounds,
     source="Sabour et al., SpotLessSplats, TOG 2025: the running histogram of errors",
+    stops=True,
 )
 
 HISTOGRAM_QUANTILE = Builtin(

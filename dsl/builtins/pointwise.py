@@ -291,6 +291,7 @@ FLOOR = Builtin(
     host=floor,
     range=_floor_range,
     increasing=("x",),
+    stops=True,
 )
 
 SIGN = Builtin(
@@ -303,6 +304,7 @@ SIGN = Builtin(
     kernel="pointwise:sign",
     host=sign,
     range=_sign_range,
+    stops=True,
 )
 
 BUILTINS: tuple[Builtin, ...] = (

@@ -26,6 +26,7 @@ INSIDE = Builtin(
     good="term colour = l1(inside(border=5) and masked)",
     bad="term colour = l1(inside(border=-5))",
     bad_code="RNG003",
+    stops=True,
 )
 
 ERODE = Builtin(
@@ -57,6 +58,7 @@ VALID = Builtin(
     bad="term depth = mean(depth, valid(0.5))",
     bad_code="TYP001",
     kernel="pointwise:valid",
+    stops=True,
 )
 
 FINITE = Builtin(
@@ -68,6 +70,7 @@ FINITE = Builtin(
     bad_code="TYP001",
     kernel="pointwise:finite",
     host=lambda x: math.isfinite(x),
+    stops=True,
 )
 
 BUILTINS: tuple[Builtin, ...] = (REGION, INSIDE, ERODE, DILATE, VALID, FINITE)

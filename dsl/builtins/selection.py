@@ -92,6 +92,7 @@ DETACH = Builtin(
     range=_x,
     keeps=("x",),
     facts=("x",),
+    stops=True,
 )
 
 RAW = Builtin(

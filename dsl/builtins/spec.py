@@ -164,6 +164,7 @@ class Builtin(NamedTuple):
         window: least side in pixels of the images that it works on.
         empty: for reductions over a region, the result when nothing is inside it.
         check: finds mistakes that relate arguments to each other; takes the arguments by name.
+        stops: whether no gradient passes through it.
         smooth: the argument and the values at which the derivative is finite; outside them the gradient is infinite
             or NaN although the value may be fine.
         safe: what to write where the argument can leave ``domain`` or ``smooth``, with ``{x}`` for its text.
@@ -196,6 +197,7 @@ class Builtin(NamedTuple):
     window: int = 1
     empty: float = 0.0
     check: Callable[[Mapping[str, Sequence[Expr]]], Problem | None] | None = None
+    stops: bool = False
     smooth: tuple[str, Interval] | None = None
     safe: str = ""
     facts: tuple[str, ...] = ()

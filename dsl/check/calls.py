@@ -10,7 +10,7 @@ from ..diagnostics import Severity
 from ..interval import Interval
 from ..source import Source, Span
 from ..typed import Expansion, Expr
-from ..types import CONSTANT, FLAG, Origin, Type, join_spaces
+from ..types import CONSTANT, FLAG, NUMBER, Origin, Type, join_spaces
 from .arguments import accept, default, region_help, result_type
 from .functions import Function
 from .operators import Signs, agree, error, is_arithmetic, is_error, is_region, union_signs
@@ -176,6 +176,8 @@ def _expand(checker: Checker, function: Function, bound: Bound, node: ast.Call, 
         # What the prelude makes belongs to the call in the user's text.
         moved = (_moved(t.similarity, report.hidden, node, scope), _moved(t.dissimilarity, report.hidden, node, scope))
         t, at, text = Type(t.stage, t.kind, t.range, *moved, t.facts), node.span, scope.source
+    if hidden and function.loss and t.kind == NUMBER and not t.similarity and not t.dissimilarity:
+        t = Type(t.stage, t.kind, t.range, (), (Origin(scope.source, node.span),), t.facts)
     via = Expansion(function.name, hidden, values, node.span, scope.source)
     return Expr(result.op, result.args, t, at, text, result.value, result.names, via)
 
@@ -268,6 +270,8 @@ def _primitive(
     ranges = _ranges(names, args)
     range_ = record.range(ranges) if record.range else record.parsed.range
     positive, negative = _signs(record, names, args, node.span, source)
+    if function.loss and kind == NUMBER and not positive and not negative:
+        negative = (Origin(source, node.span),)
     checker.count(node.span, source)
     t = Type(stage, kind, range_, positive, negative, facts)
     return Expr("call", tuple(args), t, node.span, source, record, tuple(names))
@@ -292,6 +296,8 @@ def _ranges(names: list[str], args: list[Expr]) -> dict[str, Interval | None]:
 def _signs(record: Builtin, names: list[str], args: list[Expr], span: Span, source: Source) -> Signs:
     if record.similarity:
         return (Origin(source, span),), ()
+    if record.stops:
+        return (), ()
     through = {*record.keeps, *record.increasing}
     return union_signs(*(arg for name, arg in zip(names, args) if name in through))
 

@@ -57,7 +57,7 @@ def _value(checker: ProgramChecker, s: ast.Let | ast.Param | ast.Memory | ast.In
         checker.report.reserved(name, f"the number of {HOST_SIZES[name]}", module.source, ident.span)
     elif name in module.imports:
         other = module.imports[name]
-        first = Origin(other.source, other.names.get(name, Span(0, 0)))
+        first = Origin(other.source, other.where(name))
         checker.report.duplicate(name, module.source, ident.span, first)
     elif _new(checker, name, ident.span, module.names, module):
         if isinstance(s, ast.Let):
@@ -85,6 +85,10 @@ def _function(checker: ProgramChecker, s: ast.Def | ast.Extern, module: Module, 
             s.name.span,
             help=[f"call it `my_{name}`"],
         )
+    other = module.imports.get(name)
+    if new and other is not None and name in other.defs:
+        checker.report.duplicate(name, module.source, s.name.span, Origin(other.source, other.where(name)))
+        new = False
     if isinstance(s, ast.Def):
         if name not in module.defs:
             module.defs[name] = Function(name, None, s, module.source, module)
@@ -137,8 +141,10 @@ def _use(checker: ProgramChecker, s: ast.Use, module: Module) -> None:
             module.lost.add(text)
         elif text in other.names or text in other.defs or text in other.imports:
             if text in module.names or text in module.defs:
-                first = module.names.get(text) or module.tree.span
-                checker.report.duplicate(text, module.source, name.span, Origin(module.source, first))
+                checker.report.duplicate(text, module.source, name.span, Origin(module.source, module.where(text)))
+            elif module.imports.get(text, other) is not other:
+                first = module.imports[text]
+                checker.report.duplicate(text, module.source, name.span, Origin(first.source, first.where(text)))
             else:
                 module.imports[text] = other
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PRELUDE_PATH = Path(__file__).parents[2] / "grammar" / "prelude.loss"
 
 
+LOSSES = ("tv", "edge_aware_smoothness", "lpips")
+"""Losses whose names and parameters do not say so."""
+
+
 class Function:
     """A callable of the language.
 
@@ -64,6 +68,15 @@ class Function:
         """Whether it compares its first two arguments over its third, with defaults or without."""
         own = self.definition is not None and self.module is not None
         return self.comparing or (not own and [p.name for p in self.params[:3]] == ["a", "b", "r"])
+
+    @property
+    def loss(self) -> bool:
+        """Whether it is one of the language's own losses, which are better when smaller."""
+        own = self.definition is not None and self.module is not None
+        if own or self.extern is not None or (self.builtin is not None and self.builtin.similarity):
+            return False
+        measures = self.pairs and (self.builtin is None or self.builtin.reduces)
+        return measures or self.name.endswith(("_loss", "_consistency")) or self.name in LOSSES
 
     @property
     def usage(self) -> str:

@@ -54,6 +54,17 @@ class Module:
         self.extern_statements: dict[str, ast.Extern] = {}
         self.used: dict[int, Module] = {}
 
+    def where(self, name: str) -> Span:
+        """The place of a declaration."""
+        function = self.defs.get(name)
+        if function is not None and function.definition is not None:
+            return function.definition.name.span
+        if name in self.extern_statements:
+            return self.extern_statements[name].name.span
+        if name in self.terms:
+            return self.terms[name].name[-1].span
+        return self.names.get(name, Span(0, 0))
+
     def declares(self) -> list[str]:
         """Everything that another file can use."""
         return [*self.terms, *self.defs, *self.names]

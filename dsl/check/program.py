@@ -50,6 +50,7 @@ class ProgramChecker(Checker):
         self.memory_types: dict[str, Type] = {}
         self._declared_by: dict[str, Module] = {}
         self.lost_file = False
+        self._terms: dict[str, Origin] = {}
         self.size = Size(sink)
         self._open: list[tuple[Module, str]] = []
 
@@ -215,6 +216,7 @@ class ProgramChecker(Checker):
         docstring = ""
         try:
             declare(self, self.main)
+            self._terms = {name: Origin(self.source, t.name[-1].span) for name, t in self.main.terms.items()}
             for statement in self.program.statements:
                 if isinstance(statement, ast.Docstring):
                     docstring = statement.text
@@ -289,9 +291,19 @@ class ProgramChecker(Checker):
         module = self.main.used.get(id(s))
         if module is None:
             return []
-        names = [n.text for n in s.names] if s.names is not None else list(module.terms)
-        found = [type_term(self, module.terms[n], module) for n in names if n in module.terms]
-        return [t for t in found if t is not None]
+        found = []
+        for name in [n.text for n in s.names] if s.names is not None else list(module.terms):
+            if name not in module.terms:
+                continue
+            if name in self._terms:
+                first, origin = self._terms[name], Origin(module.source, module.where(name))
+                self.report.duplicate(name, first.source, first.span, origin)
+                continue
+            term = type_term(self, module.terms[name], module)
+            self._terms[name] = Origin(self.source, s.span)
+            if term is not None:
+                found.append(term)
+        return found
 
     def _check_unused_definition(self, s: ast.Def) -> None:
         """Names inside a definition are checked even if it is never called: with parameters of unknown kind."""

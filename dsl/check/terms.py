@@ -41,15 +41,16 @@ def _minimised(
     text = " ".join(origin.source.slice(origin.span).split())
     called = text.split("(")[0].strip()
     record = primitive(called)
-    if record is None or record.builtin is None:  # a loss of the prelude, which is 1 - ssim inside
+    measure = record.builtin if record is not None and record.builtin is not None else None
+    if measure is None or not measure.similarity:
         message = f"term `{name}` maximises a loss: `{called}` is better when smaller, and it enters with a minus"
         help_ = f"remove the minus before `{text}`, or measure likeness with `ssim`"
     else:
         message = f"term `{name}` minimises a similarity: `{called}` is better when larger"
-        help_ = record.builtin.instead.format(call=text, arguments=text[len(called) :])
+        help_ = measure.instead.format(call=text, arguments=text[len(called) :])
     whole = origin.source is value.source and origin.span == value.span
     labels = () if whole else (Label(s.span, "training makes this term small", source),)
-    fixes = [] if record is None or record.builtin is None else _turned(origin, text, record.builtin.instead)
+    fixes = [] if measure is None or not measure.similarity else _turned(origin, text, measure.instead)
     checker.report.emit("SSM001", message, origin.source, origin.span, labels=labels, help=[help_], fixes=fixes)
 
 

@@ -112,10 +112,9 @@ CODES: tuple[Code, ...] = (
         "mask-in-one-comparison-only",
         "One comparison of render and photograph uses the mask, and another takes all pixels.",
         "What the mask leaves out, such as people passing by, is still fitted by the other one.",
-        bad="term colour = l1(masked)\nterm structure = 0.2 * ssim_loss()\nterm empty = background_alpha()",
-        good="term colour = l1(masked)\nterm structure = 0.2 * ssim_loss(masked)\nterm empty = background_alpha()",
-        group="pedantic",
+        bad="term colour = l1(masked)\nterm structure = 0.2 * ssim_loss()",
+        good="term colour = l1(masked)\nterm structure = 0.2 * ssim_loss(masked)",
+        group="suspicious",
         fix="Give both the region, or write `everywhere` for the one that is meant to see all pixels.",
-        wrong_if="The mask says what to weigh, and not what to leave out.",
     ),
 )

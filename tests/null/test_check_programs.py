@@ -101,7 +101,7 @@ def test_the_same_text_gives_the_same_findings() -> None:
     [
         ("term t = l1(maskd)", "`masked`"),
         ("term t = mean(rendred)", "`rendered`"),
-        ("term t = mean(state.opacity)", "`state.opacities`"),
+        ("term t = mean(state.opacity)", "`opacities`"),
         ("term t = mean(opacities)", "`state.opacities`"),
         ("term t = photometrc()", "`photometric`"),
         ('term t = ssim_loss(pading="same")', "`padding`"),

@@ -72,8 +72,11 @@ def test_similarities_that_are_made_large(text: str) -> None:
         "where(mean(alpha) > 0.5, ssim(), l1())",
         "ramp(step, 100) * ssim()",
         "expdecay(step, 0.1) * ssim()",
-        "detach(ssim())",
         "-ssim_loss()",
+        "-l1()",
+        "l1() - 0.1 * tv(depth)",
+        "0.8 * (1 - l1(masked))",
+        "1 - normal_consistency()",
         "1 - photometric()",
     ],
 )

@@ -19,7 +19,7 @@ from splatdsl.dsl.facts import FACTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = [c for c in all_codes().values() if c.bad and not c.id.startswith(("CFG", "SUP"))]  # SUP: test_suppress.py
-NO_PROGRAM = {"NAM009", "RNG002", "TYP008", "BUF001", "BUF002", "SYN053"}
+NO_PROGRAM = {"NAM009", "NAM013", "SYN050", "RNG002", "TYP008", "BUF001", "BUF002", "SYN053"}
 """Codes of the checker whose example is no text: they need a value, a renderer, a file or a very large program."""
 
 

@@ -60,7 +60,7 @@ RULES: tuple[Rule, ...] = (
     Rule("half precision is enough where it is used", hazards_half.check),
     Rule("means are over the pixels that count", masks.check),
     Rule("pixels that should not count do not", ignored.check),
-    Rule("what compares images uses one mask", masks_guessed.check_one_mask, pedantic=True),
+    Rule("what compares images uses one mask", masks_guessed.check_one_mask),
     Rule("regions say what counts, not what is opaque", masks_guessed.check_coverage, pedantic=True),
     Rule("means have no floor of a whole pixel", masks_guessed.check_floor, pedantic=True),
     Rule("regions keep their borders", masks_guessed.check_resized, pedantic=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...builtins import ALL
 from ...inputs import BY_NAME, buffer_of
 from ...typed import Expr
 from .context import Context
@@ -9,7 +10,7 @@ from .context import Context
 NO_BACKWARD = frozenset({"target", "mask", "visible", "radii", "background", "camera", "pixel"})
 """Buffers and fields through which no gradient reaches the gaussians, whatever the renderer."""
 
-STOPS = frozenset({"detach", "sign", "floor", "bernoulli", "random_boxes", "chance", "depth_rank_pairs"})
+STOPS = frozenset(record.name for record in ALL if record.stops)
 """Builtins whose result carries no gradient although their argument does."""
 
 NOTHING: frozenset[str] = frozenset()

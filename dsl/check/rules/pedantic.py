@@ -184,24 +184,22 @@ def check_extremes(context: Context) -> None:
 
 def check_branches(context: Context) -> None:
     """RED023: a choice that depends on how large a numeric parameter is."""
-    seen: set[int] = set()
     for _, e in context.values():
-        if e.op != "if" or e.args[1].type.stage != PARAMETER:
+        if e.op != "if" or e.args[1].type.stage != PARAMETER or e.source is context.report.hidden:
             continue
         for node in e.args[1].walk():
             numeric = next((a for a in node.args if a.op == "param" and a.type.kind == NUMBER), None)
-            if node.op not in ("lt", "le", "gt", "ge") or numeric is None or id(node) in seen:
+            if node.op not in ("lt", "le", "gt", "ge") or numeric is None:
                 continue
-            seen.add(id(node))
-            if e.source is not context.report.hidden:
-                context.report.emit(
-                    "RED023",
-                    f"the loss may jump where `{context.text(node)}` changes",
-                    node.source,
-                    node.span,
-                    notes=["mistaken if both branches agree there, or if the parameter is never tuned"],
-                    help=[f"for a switch declare a mode or a flag, as in `param use_{numeric.value}: flag = false`"],
-                )
+            context.report.emit(
+                "RED023",
+                f"the loss may jump where `{context.text(node)}` changes",
+                node.source,
+                node.span,
+                notes=["mistaken if both branches agree there, or if the parameter is never tuned"],
+                help=[f"for a switch declare a mode or a flag, as in `param use_{numeric.value}: flag = false`"],
+            )
+            break
 
 
 def check_shared(context: Context) -> None:

@@ -43,9 +43,9 @@ def check(context: Context) -> None:
     live = {id(t) for t in context.live}
     timeline = context.timeline
     for term in context.program.terms:
-        if literal.is_zero(term.value):
-            zero = next((f for f in factors(term.value) if f.type.range == ZERO), term.value)
-            _always_zero(context, term, zero, "this factor is 0")
+        zero = next((f for f in factors(term.value) if f.type.stage == CONSTANT and f.type.range == ZERO), None)
+        if zero is not None or literal.is_zero(term.value):
+            _always_zero(context, term, zero or term.value, "this factor is 0")
             continue
         if context.max_steps is None or id(term) not in live:
             continue
@@ -55,7 +55,7 @@ def check(context: Context) -> None:
         for condition in moving:
             found = timeline.nonzero(condition)
             exists = found if exists is None else exists.also(found)
-        if exists is not None and exists.never:
+        if exists is not None and (exists.never or exists.total() == 0):
             if term.when is not None and exists.exact and term.when.type.range != ZERO:
                 _never(context, term, term.when)
             continue
@@ -243,13 +243,17 @@ def check_gaps(context: Context) -> None:
     timeline = context.timeline
     spans: list[tuple[TypedTerm, Steps]] = []
     begins: dict[tuple[int, frozenset[str]], list[tuple[TypedTerm, Steps]]] = {}
+    alike: dict[frozenset[str], list[TypedTerm]] = {}
     for term in context.live:
-        if term.when is None or term.when.type.stage == TENSOR or not timeline.known(term.when):
-            continue
-        found = timeline.nonzero(term.when)
-        if found.exact and not found.gates and len(found.spans) == 1:
-            spans.append((term, found.spans[0]))
-            begins.setdefault((found.spans[0].start, _reads(term)), []).append(spans[-1])
+        if term.when is not None and term.when.type.stage != TENSOR and timeline.known(term.when):
+            alike.setdefault(_reads(term), []).append(term)
+    for reads, terms in alike.items():
+        for term in terms if len(terms) > 1 else ():
+            assert term.when is not None
+            found = timeline.nonzero(term.when)
+            if found.exact and not found.gates and len(found.spans) == 1:
+                spans.append((term, found.spans[0]))
+                begins.setdefault((found.spans[0].start, reads), []).append(spans[-1])
     for first, one in spans:
         reads = _reads(first)
         if one.stop is None or not reads:
@@ -259,13 +263,12 @@ def check_gaps(context: Context) -> None:
             if first is second or other.start <= one.start:
                 continue
             gap = other.start - one.stop
-            what = f"no term at step {one.stop:,}" if gap == 1 else f"both terms at step {other.start:,}"
+            what = f"neither is there at step {one.stop:,}" if gap == 1 else f"both are there at step {other.start:,}"
             assert second.when is not None
             assert first.when is not None
             context.report.emit(
                 "SCH021",
-                f"there is {what}: `{first.name}` ends before step {one.stop:,} and `{second.name}` begins at step "
-                f"{other.start:,}",
+                f"`{first.name}` ends before step {one.stop:,} and `{second.name}` begins at step {other.start:,}: {what}",
                 second.when.source,
                 second.when.span,
                 labels=[Label(first.when.span, f"ends before step {one.stop:,}", first.when.source)],
