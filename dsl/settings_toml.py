@@ -23,6 +23,8 @@ def parse(source: Source) -> dict[str, Any]:
         values: dict[str, Any] = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise LossError([_syntax_error(source, str(error))]) from None
+    except ValueError:  # whole numbers of thousands of digits are no mistake of the syntax
+        raise LossError([Diagnostic("CFG101", "the settings hold a number of too many digits", source, None)]) from None
     except RecursionError:
         raise LossError([Diagnostic("CFG101", "the settings nest too deeply", source, None)]) from None
     return values

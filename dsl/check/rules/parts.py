@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ...host import evaluate
@@ -33,8 +33,11 @@ class Part(NamedTuple):
     negative: bool = False
 
 
-def parts(context: Context, value: Expr) -> Iterator[Part]:
-    """The summands of a value, those that are 0 because a parameter is left out."""
+def parts(context: Context, value: Expr, whole: Callable[[Expr], bool] | None = None) -> Iterator[Part]:
+    """The summands of a value, those that are 0 because a parameter is left out.
+
+    Values that are ``whole`` are not taken apart.
+    """
     stack, left = [Part(value)], MOST
     while stack and left:
         left -= 1
@@ -43,7 +46,9 @@ def parts(context: Context, value: Expr) -> Iterator[Part]:
         if context.zeros.is_zero(e) or e.type.is_host:
             continue
         chosen = context.zeros.chosen(e)
-        if chosen:
+        if whole is not None and whole(e):
+            yield part
+        elif chosen:
             stack.extend(part._replace(e=c) for c in chosen)
         elif e.op in ("add", "sub"):
             second = part.negative != (e.op == "sub")
