@@ -24,6 +24,7 @@ class FactSpec(NamedTuple):
         alike: values that agree although they differ.
         convert: how to get from one value to another, by the value that is wanted.
         stated: whether an `input` must state it.
+        short: what a word means in a few words; no entry where the word says it.
     """
 
     name: str
@@ -34,6 +35,11 @@ class FactSpec(NamedTuple):
     alike: tuple[str, ...] = ()
     convert: Mapping[str, str] = {}
     stated: bool = False
+    short: Mapping[str, str] = {}
+
+    def words_of(self, word: str, thing: str) -> str:
+        """A word in a message: ``accumulated depth (too small where the render is not opaque)``."""
+        return f"{word} {thing}" + (f" ({self.short[word]})" if word in self.short else "")
 
 
 FACTS: tuple[FactSpec, ...] = (
@@ -52,6 +58,7 @@ FACTS: tuple[FactSpec, ...] = (
             "median": "divide accumulated depth by coverage, as in `depth.accumulated / max(alpha, 1e-6)`, or read "
             "`depth.median`",
         },
+        short={"accumulated": "too small where the render is not opaque"},
     ),
     FactSpec(
         "form",
@@ -63,6 +70,7 @@ FACTS: tuple[FactSpec, ...] = (
             "direct": "turn the inverse depth over, as in `1 / max(x, 1e-3)`",
             "inverse": "turn the direct depth over, as in `1 / max(x, 1e-3)`, or read `depth.inverse`",
         },
+        short={"direct": "grows with distance", "inverse": "falls with it"},
     ),
     FactSpec(
         "unit",
@@ -77,6 +85,7 @@ FACTS: tuple[FactSpec, ...] = (
             "`align(x, to=y)`",
         },
         stated=True,
+        short={"metric": "in units of the scene", "relative": "up to a scale and a shift"},
     ),
     FactSpec(
         "along",
@@ -88,6 +97,7 @@ FACTS: tuple[FactSpec, ...] = (
             "z": "convert the data: z depth is ray depth times the cosine of the ray's angle",
             "ray": "convert the data: ray depth is z depth over the cosine of the ray's angle",
         },
+        short={"z": "along the optical axis", "ray": "along the pixel's ray"},
     ),
     FactSpec(
         "density",
@@ -106,6 +116,7 @@ FACTS: tuple[FactSpec, ...] = (
             "camera": "rotate one of them, or use `depth_normals(d)`, which is in the camera's frame",
             "world": 'rotate one of them, or use `depth_normals(d, frame="world")`',
         },
+        short={"camera": "they turn with the view"},
     ),
     FactSpec(
         "length",
@@ -127,6 +138,7 @@ FACTS: tuple[FactSpec, ...] = (
             "log": "use `state.log_scales`, or take the `log`",
             "logit": "use `state.opacity_logits`",
         },
+        short={"activated": "what the renderer uses", "log": "raw", "logit": "raw"},
     ),
     FactSpec(
         "encoding",
@@ -138,6 +150,7 @@ FACTS: tuple[FactSpec, ...] = (
             "srgb": "encode the linear one: write the sRGB curve as a `def`, or convert the data",
             "linear": "decode the sRGB one: write the curve as a `def`, or convert the data",
         },
+        short={"srgb": "as photographs are", "linear": "proportional to light"},
     ),
     FactSpec(
         "role",

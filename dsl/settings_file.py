@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from . import settings_select as select
 from . import settings_toml as toml
+from .config_values import shown
 from .diagnostics import Diagnostic, LossError, Sink
 from .files import Unreadable, read_text
 from .manifest import RENDERERS
@@ -31,6 +32,14 @@ KEYS = {
 _LISTS = ("select", "extend-select", "ignore", "exclude")
 _TEXTS = ("extend", "fail-level", "renderer")
 FAIL_LEVELS = ("error", "warning")
+
+MOST_STEPS = 10**12
+MOST_ENTRIES = 1_000
+MOST_PROBLEMS = 50
+MOST_FILES = 20
+LONGEST = 500
+"""Limits of settings: steps of a training, entries of a list or table, mistakes that are reported, files that build on
+one another, and characters of a pattern or path."""
 
 
 class Origin(NamedTuple):
@@ -62,6 +71,8 @@ class _Table:
     def check(self, sink: Sink) -> None:
         """Report unknown keys and wrong values; leave out what is wrong."""
         for key in list(self.values):
+            if len(sink.items) >= MOST_PROBLEMS:
+                return
             problem = _problem(key, self.values[key])
             if problem is None:
                 continue
@@ -76,13 +87,14 @@ class _Table:
             lists.get("select"), lists.get("extend-select", ()), lists.get("ignore", ()), self.values.get("pedantic")
         )
         for pattern, words in self.values.get("per-file-ignores", {}).items():
-            span = toml.place_of(self.source, (*self._above, "per-file-ignores", pattern))
-            found = self._selectors("ignore", words, sink, span)
+            found = self._selectors("ignore", words, sink, ("per-file-ignores", pattern))
             self.ignores[pattern] = frozenset(code for s in found for code in s.codes if not select.always_on(code))
 
-    def _selectors(self, key: str, words: list[str], sink: Sink, near: Span | None = None) -> list[select.Selector]:
+    def _selectors(self, key: str, words: list[str], sink: Sink, near: tuple[str, ...] = ()) -> list[select.Selector]:
         found = []
         for word in words:
+            if len(sink.items) >= MOST_PROBLEMS:
+                break
             selector = select.parse(word)
             message, help = "", ""
             if selector is None:
@@ -90,7 +102,8 @@ class _Table:
             elif key == "ignore":
                 message = select.without_effect(selector) or ""
             if message:
-                span = toml.value_of(self.source, near or self.place(key), word)
+                place = toml.place_of(self.source, (*self._above, *(near or (key,))))
+                span = toml.value_of(self.source, place, word)
                 sink.add(Diagnostic("CFG103", message, self.source, span, help=[help] if help else []))
             elif selector is not None:
                 found.append(selector)
@@ -122,8 +135,16 @@ def _problem(key: str, value: Any) -> _Problem | None:
     if not fine:
         example = '; write `["..."]`' if key in _LISTS and isinstance(value, str) else ""
         return "CFG102", f"`{key}` takes {wanted}, not {_what(value)}", f"it is {KEYS[key]}{example}", None
-    if key == "steps" and value < 1:
-        return "CFG103", f"`steps` is at least 1, not {value}", None, None
+    if key == "steps" and not 1 <= value <= MOST_STEPS:
+        wanted = "at least 1" if value < 1 else f"at most {MOST_STEPS:,}"
+        return "CFG103", f"`steps` is {wanted}, not {shown(str(value))}", None, None
+    if isinstance(value, (list, dict)) and len(value) > MOST_ENTRIES:
+        return "CFG103", f"`{key}` has more than {MOST_ENTRIES:,} entries", None, None
+    patterns = value if key in ("exclude", "per-file-ignores") else ()
+    if any(len(pattern) > LONGEST for pattern in patterns) or (isinstance(value, str) and len(value) > LONGEST):
+        return "CFG103", f"`{key}` holds a text of more than {LONGEST} characters", None, None
+    if key == "extend" and "\0" in value:
+        return "CFG103", "`extend` is not a path: it holds a zero byte", None, None
     choices = {"fail-level": FAIL_LEVELS, "renderer": tuple(sorted(RENDERERS))}.get(key)
     if choices and value not in choices:
         help = did_you_mean(value, choices) or f"it is one of {', '.join(f'`{c}`' for c in choices)}"
@@ -195,9 +216,18 @@ def _read(path: str, sink: Sink, below: list[_Table], asked: Origin | None = Non
     """The tables of a file and of those that it builds on, farthest first."""
     shown = os.path.relpath(path) if not os.path.relpath(path).startswith("..") else path
     real = os.path.realpath(path)
+    problem, help = "", ""
     if any(os.path.realpath(table.source.name) == real for table in below):
-        message = f"`{shown}` builds on itself"
-        sink.add(Diagnostic("CFG105", message, *(asked or (below[-1].source, None)), help=["remove `extend`"]))
+        problem, help = f"`{shown}` builds on itself", "remove `extend`"
+    elif len(below) >= MOST_FILES:
+        problem = f"more than {MOST_FILES} settings files build on one another"
+    elif asked is not None and not real.endswith(".toml"):  # a report about any other file would show what it holds
+        problem, help = f"`{shown}` is not a `.toml` file", "name a settings file"
+    elif asked is not None and not _in_project(real, os.path.dirname(os.path.realpath(below[0].source.name))):
+        problem, help = f"`{shown}` is outside the project's folder", "copy the file into the project"
+    if problem:
+        place = asked or (below[-1].source, None)
+        sink.add(Diagnostic("CFG105", problem, *place, help=[help] if help else []))
         return []
     try:
         source = Source(read_text(path, SETTINGS_LIMIT), shown)
@@ -232,6 +262,16 @@ def _read(path: str, sink: Sink, below: list[_Table], asked: Origin | None = Non
         return [table]
     span = toml.value_of(source, table.place("extend"), base)
     return [*_read(os.path.join(os.path.dirname(path), base), sink, [*below, table], Origin(source, span)), table]
+
+
+def _in_project(real: str, folder: str) -> bool:
+    """Whether a file is in the repository that a folder is in; outside of repositories any file will do."""
+    while not os.path.exists(os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return True
+        folder = above
+    return real.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _inline(texts: list[str], sink: Sink) -> list[_Table]:

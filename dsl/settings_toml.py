@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from .diagnostics import Diagnostic, LossError
 from .source import Source, Span
 
 TABLE = ("tool", "splatdsl")
+MOST_PARTS = 50
+_WORDS = re.compile(r"""(\.)|[\w-]+|"[^"]*"|'[^']*'|[ \t]+|(.)""")
 
 
 def parse(source: Source) -> dict[str, Any]:
@@ -19,6 +22,9 @@ def parse(source: Source) -> dict[str, Any]:
     """
     toml = _parser(source)
     text = source.text.replace("\r\n", "\n")
+    if text.count(".") > MOST_PARTS and _deep_key(text):
+        message = f"a key of the settings has more than {MOST_PARTS} parts"
+        raise LossError([Diagnostic("CFG101", message, source, None)])
     try:
         values: dict[str, Any] = toml.loads(text)
     except toml.TOMLDecodeError as error:
@@ -28,6 +34,20 @@ def parse(source: Source) -> dict[str, Any]:
     except RecursionError:
         raise LossError([Diagnostic("CFG101", "the settings nest too deeply", source, None)]) from None
     return values
+
+
+def _deep_key(text: str) -> bool:
+    """Whether a key has very many parts, for which the parser would need memory without end."""
+    parts = 0
+    for line in text.split("\n"):
+        if line.count(".") <= MOST_PARTS:
+            continue
+        for word in _WORDS.finditer(line):
+            parts = parts + 1 if word[1] else 0 if word[2] else parts
+            if parts > MOST_PARTS:
+                return True
+        parts = 0
+    return False
 
 
 def _parser(source: Source) -> Any:
@@ -74,8 +94,24 @@ def place_of(source: Source, keys: tuple[str, ...]) -> Span | None:
 
     Found line by line: good enough to point at, and never wrong about which file it is.
     """
-    inside: tuple[str, ...] = ()
     best: tuple[int, Span] | None = None
+    for named, is_header, written, span, end in _keys(source.text):
+        if named == keys:
+            return Span(span.end - len(written.rpartition(".")[2].strip()), span.end) if "." in written else span
+        if keys[: len(named)] == named and (best is None or len(named) > best[0]):
+            best = len(named), span
+            at = -1 if is_header else source.text.find(keys[len(named)], span.end, end)
+            if at >= 0:  # an inline table
+                best = len(named), Span(at, at + len(keys[len(named)]))
+    return best[1] if best else None
+
+
+@lru_cache(maxsize=8)
+def _keys(text: str) -> list[tuple[tuple[str, ...], bool, str, Span, int]]:
+    """The keys that begin a line: the name, whether it is a header, its text and place, and where the line ends."""
+    found = []
+    source = Source(text)
+    inside: tuple[str, ...] = ()
     for number, start in enumerate(source.line_starts, start=1):
         line = source.line(number)
         above: tuple[str, ...] = ()
@@ -88,14 +124,8 @@ def place_of(source: Source, keys: tuple[str, ...]) -> Span | None:
         if match.re is _HEADER:
             inside = named
         span = Span(start + match.start(1), start + match.end(1))
-        if named == keys:
-            return Span(span.end - len(match[1].rpartition(".")[2].strip()), span.end) if "." in match[1] else span
-        if keys[: len(named)] == named and (best is None or len(named) > best[0]):
-            best = len(named), span
-            at = source.text.find(keys[len(named)], span.end, start + len(line)) if match.re is _KEY else -1
-            if at >= 0:  # an inline table
-                best = len(named), Span(at, at + len(keys[len(named)]))
-    return best[1] if best else None
+        found.append((named, match.re is _HEADER, match[1], span, start + len(line)))
+    return found
 
 
 def value_of(source: Source, key: Span | None, text: str) -> Span | None:

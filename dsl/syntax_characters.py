@@ -79,6 +79,9 @@ def character(c: Context) -> Special | None:
             line_end = c.source.text.find("\n", end)
             quoted, quote, _ = c.source.text[end : line_end if line_end >= 0 else None].partition("'")
             way = f'write "{quoted}"' if quote and len(quoted) < 32 and quoted.isprintable() else way
+        if sign == "%" and c.p == "NUMBER" and c.n not in ("NAME", "NUMBER", "LPAR"):
+            part = float(c.prev.replace("_", "")) / 100
+            way = f"write a part of 1; of the run, compare `progress`, as in `progress >= {part:g}`"
         if sign in "&|" and c.next == sign and c.glued(1):
             sign, end = sign * 2, end + 1
         return "SYN003", f"`{sign}` is not part of the language", way, Span(start, end)

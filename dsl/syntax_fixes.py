@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .layout import STARTERS
+from .source import Span
 from .suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ OTHER_LANGUAGES = {
     "var": _LET,
     "val": _LET,
     "set": _LET,
-    "metric": "metrics belong to the evaluation, not to the loss",
     "while": _LOOP,
     "foreach": _LOOP,
     "loss": "a part of the loss is `term name = expression`",
@@ -71,6 +71,47 @@ def near_word(c: Context) -> str:
 
 
 def field(c: Context) -> str:
-    """How what stands in square brackets after a value is read in this language."""
+    """How what stands in square brackets after a value is written in this language."""
     key = c.next.strip('"')
-    return f"`{c.prev}.{key}`" if c.p == "NAME" and c.n == "STRING" and key.isidentifier() else "`target.r`"
+    closer = next((i for i in range(c.index + 1, len(c.tokens)) if c.tokens[i][1] == "]"), c.index + 1)
+    inside = c.source.slice(Span(c.tokens[c.index][3], c.tokens[closer][2])).strip()
+    if (
+        c.n == "NAME"
+        and c.p == "NAME"
+        and len(inside) <= 40
+        and "\n" not in inside
+        and ("mask" in inside or _compares(inside))
+    ):
+        return f"a region is an argument of what reduces: `mean({c.prev}, {inside})`"
+    dotted = f"`{c.prev}.{key}`" if c.p == "NAME" and c.n == "STRING" and key.isidentifier() else "`target.r`"
+    return f"a field or a component is read with a dot: {dotted}"
+
+
+def _compares(text: str) -> bool:
+    return any(sign in text for sign in ("<", ">", "=="))
+
+
+def called(c: Context) -> str:
+    """What to write in place of ``torch.mean(x)`` or ``x.mean()``."""
+    from .check.functions import library
+    from .check.hints import function
+
+    module = c.text_at(-3) in MODULES
+    return (
+        function(c.prev)
+        or (f"functions have no prefix here: `{c.prev}(...)`" if module and library(c.prev) is not None else "")
+        or f"functions stand before their values: `{c.prev}(x)`"
+    )
+
+
+MODULES = ("torch", "F", "np", "numpy", "jnp", "nn", "math", "tf", "functional")
+"""What stands before functions of other languages."""
+
+
+def only_when(c: Context) -> str:
+    """The condition after ``when`` of a term that another language would put under ``if step > 7000:``."""
+    step, sign, number = c.text_at(1), c.text_at(2), c.text_at(3).replace("_", "")
+    if step not in ("step", "iteration", "iter", "it", "i", "t", "global_step") or not number.isdecimal():
+        return "when c"
+    at = int(number) + (sign in (">", "<="))
+    return {">": f"when after(step, {at})", ">=": f"when after(step, {at})"}.get(sign, f"when before(step, {at})")

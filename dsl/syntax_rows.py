@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .layout import CLOSERS, STARTERS
-from .syntax_fixes import field, foreign, near_word, statement_like
+from .syntax_fixes import called, field, foreign, near_word, only_when, statement_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,8 @@ ROWS: tuple[Row, ...] = (
     Row("SYN016", lambda c: c.t == "DOCSTRING",
         "a docstring can only be the first statement of a file", "use `#` comments"),
     Row("SYN024", lambda c: c.t == "_FOR" and (c.index == 0 or c.after_value),
-        "`for` cannot stand here", "it goes through a list, in `sum(f(p) for p in LIST)` or `mean(f(p) for p in LIST)`"),
+        "`for` cannot stand here",
+        "it goes through a list, in `sum(f(p) for p in LIST)` or `mean(f(p) for p in LIST)`"),
     Row("SYN029", lambda c: c.index == 0 and c.t in ("_WHEN", "_THEN", "_ELSE", "_IN", "_OF", "AND", "OR"),
         "`{token}` cannot start a statement", "indent the line to continue the statement above it"),
     Row("SYN028", lambda c: c.t in STARTERS and (c.n == "NAME" or not (c.wants_name or c.wants_value)),
@@ -181,8 +182,14 @@ ROWS: tuple[Row, ...] = (
     # forms of other languages
     Row("SYN023", lambda c: c.p == "OPTIONAL" and c.head == "_INPUT",
         "`?` comes last", "write it at the end: `input {name}: kind in [lo, hi]?`", at="prev"),
+    Row("SYN023", lambda c: c.t == "OPTIONAL" and _names(c, "_INPUT"),
+        "`?` comes last", "write it at the end: `input {name}: kind?`"),
+    Row("SYN023", lambda c: c.p == "NAME" and c.prev == "optional" and c.t == "NAME" and c.head == "_INPUT",
+        "there is no kind `optional`", "what may be missing ends with `?`: `input {name}: {token}?`", at="prev"),
     Row("SYN021", lambda c: c.t == "OPTIONAL",
         "there is no `c ? a : b`", IF_ELSE),
+    Row("SYN021", lambda c: c.t == "_IF" and c.index == 0,
+        "`if` cannot start a statement", "a term that exists only sometimes is `term name = ... {fix}`", fix=only_when),
     Row("SYN021", lambda c: c.t == "_IF" and c.wants_value,
         "`if` follows a value", IF_ELSE),
     Row("SYN021", lambda c: c.t == "_ELSE" and c.after_value and not c.count("_IF"),
@@ -192,7 +199,7 @@ ROWS: tuple[Row, ...] = (
     Row("SYN021", lambda c: c.t in ("_IF", "_ELSE") and c.after_value and c.count("_IF") > 0,
         "`{token}` cannot follow here", "put one of the two conditions in brackets: `(a if c else b)`"),
     Row("SYN022", lambda c: c.t == "LSQB" and c.after_value,
-        "values are not indexed with `[ ]`", "a field or a component is read with a dot: {fix}", fix=field),
+        "values are not indexed with `[ ]`", "{fix}", fix=field),
     Row("SYN022", lambda c: c.t in ("LSQB", "LBRACE") and c.wants_value,
         "`{token}` does not begin a value", "several values are an argument in round brackets: `(a, b)`"),
     Row("SYN029", lambda c: c.t == "_IN" and c.after_value and c.head != "_PARAM",
@@ -280,11 +287,13 @@ ROWS: tuple[Row, ...] = (
     Row("SYN030", lambda c: c.t == "COLON" and c.bracket == "call" and c.p == "NAME" and c.allows("EQUAL"),
         "the value of an argument follows `=`, not `:`", "write `{prev}=...`"),
     Row("SYN030", lambda c: c.t == "LPAR" and c.after_value and c.p == "NAME" and c.name_at(-2) == "DOT",
-        "`.{prev}` cannot be called", "functions stand before their values: `{prev}(x)`", at="prev"),
+        "`.{prev}` cannot be called", "{fix}", at="prev", fix=called),
     Row("SYN030", lambda c: c.t == "LPAR" and c.after_value,
         "only a name can be called", MULTIPLY + " before the bracket"),
     Row("SYN008", lambda c: c.t == "COMMA" and c.after_value and c.opener < 0,
         "`,` cannot stand outside brackets", "write one statement for each value"),
+    Row("SYN007", lambda c: c.after_value and c.prev == "lambda",
+        "functions have names: there is no `lambda`", "write `def name(x) = expression`", at="prev"),
     Row("SYN007", lambda c: c.after_value and c.t == "NAME" and bool(near_word(c)),
         "an operator is missing between `{prev}` and `{token}`", "{fix}", fix=near_word),
     Row("SYN007", lambda c: c.after_value and c.t in BEGINNINGS and c.starts_line and c.opener < 0,

@@ -95,6 +95,7 @@ class Expansion(NamedTuple):
         args: the values of its parameters, defaults included.
         span: the call, in ``source``.
         source: the text of the call.
+        inner: the call that is the whole body of the definition, where it was expanded too.
     """
 
     name: str
@@ -102,6 +103,14 @@ class Expansion(NamedTuple):
     args: Mapping[str, Expr]
     span: Span
     source: Source
+    inner: Expansion | None = None
+
+    def called(self, name: str) -> Expansion | None:
+        """The expansion of a definition with this name: this one, or one that its whole body is."""
+        at: Expansion | None = self
+        while at is not None and at.name != name:
+            at = at.inner
+        return at
 
 
 class InputInfo(NamedTuple):

@@ -11,9 +11,10 @@ from .spec import Builtin
 
 
 def _aligned(given: Mapping[str, Facts]) -> Facts:
-    """Scale and shift make the unit that of ``to``; all else stays."""
-    unit = {name: fact for name, fact in given.get("to", {}).items() if name == "unit"}
-    return {**without(given["x"], "unit", "length", "parameter"), **unit}
+    """The fit gives the unit of ``to``, and what else both say; holes stay those of x."""
+    own = without(given["x"], "unit", "length", "parameter")
+    to = given.get("to", {})
+    return {**own, **{n: fact for n, fact in to.items() if n == "unit" or (n in own and n != "density")}}
 
 
 def _surface(given: Mapping[str, Facts]) -> Facts:

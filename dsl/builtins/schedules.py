@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..interval import REALS, UNIT, ZERO, Interval, inf, point
+from ..interval import REALS, UNIT, ZERO, Interval, inf, point, show
 from ..types import CONSTANT
 from .pointwise import exp, log
 from .spec import Builtin, Problem, Ranges
@@ -166,6 +166,17 @@ def _check_points(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
     return None
 
 
+def _check_every(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
+    k, offset = args["k"][0], args["offset"][0] if "offset" in args else None
+    if offset is None or not (_constant(k) and _constant(offset)) or not 0 < k.type.range.lo <= offset.type.range.lo:
+        return _check_step(args)
+    period, shift = k.type.range.lo, offset.type.range.lo
+    message = (
+        f"an offset of {show(shift)} steps does what {show(shift % period)} does: a period is {show(period)} steps"
+    )
+    return Problem("SCH023", message, offset, "write an offset below the period", fatal=False)
+
+
 AFTER = Builtin(
     "after",
     "(x: host, a: host) -> flag",
@@ -208,6 +219,7 @@ EVERY = Builtin(
     bad_code="RNG003",
     host=every,
     range=lambda r: UNIT,
+    check=_check_every,
 )
 
 RAMP = Builtin(

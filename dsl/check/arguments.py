@@ -28,14 +28,18 @@ from ..types import (
     Type,
     arithmetic_kind,
 )
+from . import hints
 from .operators import broadcast, choices_of, is_arithmetic, is_error, is_region, named
 
 if TYPE_CHECKING:
     from .expressions import Checker
+    from .functions import Function
 
 
-def region_help(e: Expr) -> list[str]:
-    """How to make a region of what was given instead."""
+def region_help(e: Expr, function: Function | None = None) -> list[str]:
+    """How to make a region of what was given instead to a function."""
+    if e.type.kind == NUMBER:
+        return _number_help(e, function)
     role = e.type.facts.get("role")
     if role is not None and role.value == "coverage":
         text = " ".join(e.source.slice(e.span).split())
@@ -45,6 +49,53 @@ def region_help(e: Expr) -> list[str]:
             f"to let pixels count by their coverage write `region({text})`",
         ]
     return ["make a region by comparison, as in `alpha > 0.5`"] if e.type.kind.is_tensor else []
+
+
+def _number_help(e: Expr, function: Function | None) -> list[str]:
+    """What a number where a region is was meant for: an argument that is named, or a dimension."""
+    text = " ".join(e.source.slice(e.span).split())
+    words = " such as `masked`, or leave it out to take everything"
+    if function is None:
+        return ["write a region" + words]
+    named = next((n for n in function.numbers if n not in ("a", "b", "r")), "")
+    dimension = e.op == "const" and e.value in (-1.0, 0.0, 1.0, 2.0, 3.0)
+    if function.builtin is not None and dimension and not named:
+        return [hints.ARGUMENTS["dim"]] if function.name in ("mean", "sum", "median") else ["write a region" + words]
+    if named:
+        return [f"name it: `{named}={text}`; the argument before the names is a region, such as `masked`"]
+    return ["write a region" + words]
+
+
+def single_help(name: str, e: Expr) -> list[str]:
+    """What to write where the only argument of a comparing loss is no region."""
+    text = " ".join(e.source.slice(e.span).split())
+    region = f"or restrict the defaults to a region, as in `{name}(masked)`"
+    role = e.type.facts.get("role")
+    if role is not None and role.value == "coverage":
+        return region_help(e)
+    if e.type.kind.name not in ("image", "normals"):
+        return [f"name both operands, as in `{name}({text}, b)`", region]
+    first, second = ("normals", "normals_from_depth") if e.type.kind.name == "normals" else ("rendered", "target")
+    own = any(n.op == "input" and n.value == first for n in e.walk())
+    both = f"{text}, {second}" if own else f"{first}, {text}"
+    return [f"name both operands, as in `{name}({both})`", region]
+
+
+def condition_help(e: Expr) -> list[str]:
+    """How to make a condition of what was given instead."""
+    text = " ".join(e.source.slice(e.span).split())
+    if e.op == "param" and e.type.kind == NUMBER:
+        return [f"declare it as a flag, `param {e.value}: flag = true`, or compare it, as in `{e.value} > 0`"]
+    return [f"compare it, as in `{text} > 0`"] if e.type.kind == NUMBER else []
+
+
+def data_help(checker: Checker, e: Expr) -> list[str]:
+    """How to ask whether an input is there, of one that may be missing."""
+    name = str(e.value) if e.op in ("input", "region") else ""
+    info = checker.declared_inputs.get(name)
+    if name == "mask" or (info is not None and info.optional):
+        return [f"to ask whether the item has one write `has({name})`"]
+    return []
 
 
 def default(checker: Checker, p: ParamSpec, span: Span, source: Source) -> Expr:
@@ -88,8 +139,10 @@ ACCEPTS: dict[str, Test] = {
 """What a parameter of each kind takes; other kinds take values of their own name."""
 
 
-def accept(checker: Checker, record: Builtin, p: ParamSpec, value: Expr) -> Expr | None:
+def accept(checker: Checker, function: Function, p: ParamSpec, value: Expr) -> Expr | None:
     """The argument if it is what the parameter takes; None after reporting why not."""
+    record = function.builtin
+    assert record is not None
     if is_error(value):
         return value
     report, where, kind = checker.report, f"`{p.name}` of `{record.name}`", value.type.kind
@@ -106,7 +159,7 @@ def accept(checker: Checker, record: Builtin, p: ParamSpec, value: Expr) -> Expr
     test = ACCEPTS.get(p.kind)
     good = test(value) if test is not None else kind.name == p.kind
     if not good or (p.components and not _components(p.components)(value)):
-        report.kind(p.describe(), value, where, _kind_help(record, p, value))
+        report.kind(p.describe(), value, where, _kind_help(function, p, value))
         return None
     if p.kind == "whole" and value.type.range.is_point and value.type.range.lo % 1:
         message = f"{where} must be a whole number, not {show(value.type.range.lo)}"
@@ -119,13 +172,16 @@ def accept(checker: Checker, record: Builtin, p: ParamSpec, value: Expr) -> Expr
     return value
 
 
-def _kind_help(record: Builtin, p: ParamSpec, value: Expr) -> list[str]:
-    kind = value.type.kind
+def _kind_help(function: Function, p: ParamSpec, value: Expr) -> list[str]:
+    kind, record = value.type.kind, function.builtin
     if p.kind == "region":
-        return region_help(value)
+        return region_help(value, function)
+    if kind.name == "record" and kind.fields:
+        text = " ".join(value.source.slice(value.span).split())
+        return ["name one of its fields: " + " or ".join(f"`{text}.{name}`" for name, _ in kind.fields[:4])]
     if p.kind == "condition" and is_arithmetic(value):
         return ["compare it, as in `depth > 0`"]
-    if p.kind == "tensor" and kind == NUMBER and record.reduces:
+    if p.kind == "tensor" and kind == NUMBER and record is not None and record.reduces:
         return ["a number has nothing to reduce: use it as it is"]
     if p.kind in ("value", "tensor") and kind == STATE:
         return ["name a field, such as `state.opacities` or `state.scales`"]
@@ -150,7 +206,9 @@ def _point(checker: Checker, record: Builtin, p: ParamSpec, value: Expr, where: 
 
 
 def _mode(checker: Checker, p: ParamSpec, value: Expr, where: str) -> Expr | None:
-    help_ = [f"write {p.name}={' or '.join(chr(34) + c + chr(34) for c in p.choices)}"]
+    turned = next((c for c in p.choices if sorted(c) == sorted(str(value.value))), "")
+    shown = [turned] if turned and value.type.kind == STRING else p.choices
+    help_ = ["write " + " or ".join(f'`{p.name}="{c}"`' for c in shown)]
     if value.type.kind == MODE:  # a parameter: all of its choices must be choices of this argument
         odd = [c for c in choices_of(value) if c not in p.choices]
         if not odd:

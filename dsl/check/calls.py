@@ -11,7 +11,7 @@ from ..interval import Interval
 from ..source import Source, Span
 from ..typed import Expansion, Expr
 from ..types import CONSTANT, FLAG, NUMBER, Origin, Type, join_spaces
-from .arguments import accept, default, region_help, result_type
+from .arguments import accept, default, region_help, result_type, single_help
 from .functions import Function
 from .operators import Signs, agree, error, is_arithmetic, is_error, is_region, union_signs
 from .report import Frame
@@ -68,10 +68,7 @@ def _bind(checker: Checker, function: Function, node: ast.Call, scope: Scope) ->
                 values[0].source,
                 values[0].span,
                 caption=f"this is {values[0].type.kind.describe()}",
-                help=[
-                    f"name both operands, as in `{function.name}({source.slice(node.args[0].span)}, target)`",
-                    f"or restrict the defaults to a region, as in `{function.name}(masked)`",
-                ],
+                help=single_help(function.name, values[0]),
             )
             failed = True
         given["r"] = values[0]
@@ -118,11 +115,22 @@ def _count(checker: Checker, function: Function, node: ast.Call, scope: Scope) -
         expected = f"{low} argument{'s' if low != 1 else ''}"
     else:
         expected = f"{low} to {high} arguments"
-    missing = [p.name for p in required if p.keyword_only and p.name not in {k.name.text for k in node.keywords}]
+    given = {k.name.text for k in node.keywords}
+    missing = [p.name for p in required if p.keyword_only and p.name not in given]
     if missing:
         expected += f", {', '.join(f'`{m}=`' for m in missing)} among them"
+    named = [p.name for p in function.params if p.keyword_only and p.name not in given]
+    texts = [" ".join(scope.source.slice(a.span).split()) for a in node.args]
+    extra = texts[sum(not p.keyword_only for p in function.params) :] if variadic is None else []
+    hint = ""
+    if extra and named:
+        written = ", ".join(f"`{name}={text}`" for name, text in zip(named, extra))
+        hint = f"{'name them' if len(extra) > 1 and len(named) > 1 else 'name it'}: {written}"
+    elif function.name in ("max", "min") and function.builtin is not None and len(texts) == 1:
+        over = f"`component_{function.name}({texts[0]})`, over pixels or gaussians `{function.name}_over({texts[0]})`"
+        hint = f"over the components of a value write {over}"
     checker.report.argument_count(
-        function.name, expected, str(got) if got else "none", scope.source, node.span, function.usage
+        function.name, expected, str(got) if got else "none", scope.source, node.span, function.usage, hint
     )
 
 
@@ -178,7 +186,7 @@ def _expand(checker: Checker, function: Function, bound: Bound, node: ast.Call, 
         t, at, text = Type(t.stage, t.kind, t.range, *moved, t.facts), node.span, scope.source
     if hidden and function.loss and t.kind == NUMBER and not t.similarity and not t.dissimilarity:
         t = Type(t.stage, t.kind, t.range, (), (Origin(scope.source, node.span),), t.facts)
-    via = Expansion(function.name, hidden, values, node.span, scope.source)
+    via = Expansion(function.name, hidden, values, node.span, scope.source, result.via)
     return Expr(result.op, result.args, t, at, text, result.value, result.names, via)
 
 
@@ -222,7 +230,7 @@ def _operands_agree(
             return False
         agree(report, a, b, source, node.span, what, ignored)
     if not is_region(r):
-        report.kind("a region", r, f"the third operand of {what}", region_help(r))
+        report.kind("a region", r, f"the third operand of {what}", region_help(r, checker.function(name, scope)))
         return False
     if all(join_spaces(v.type.kind.space, r.type.kind.space) != v.type.kind.space for v in both):
         report.spaces(both[0], r, source, node.span, what)
@@ -243,7 +251,7 @@ def _primitive(
                 continue
             value = default(checker, p, node.span, source)
         for item in value if isinstance(value, list) else [value]:
-            checked = accept(checker, record, p, item)
+            checked = accept(checker, function, p, item)
             if checked is None:
                 return error(node.span, source)
             names.append(p.name)

@@ -14,6 +14,7 @@ from ..suggest import closest
 from ..typed import Expr, InputInfo
 from ..types import CONSTANT, FLAG, MODE, NUMBER, PARAMETER, STRING, TENSOR, TUPLE, Type
 from . import fields, hints, operators
+from .arguments import condition_help
 from .calls import call
 from .functions import Function, library, library_names
 from .operators import error, is_error
@@ -30,7 +31,6 @@ MAX_VALUES = 20_000
 
 The programs of published systems have at most some hundreds.
 """
-
 
 
 class Scope:
@@ -215,7 +215,8 @@ class Checker:
         hint = ""
         function = self.function(node.id, scope)
         if function is not None:
-            hint = f"`{node.id}` is a function; call it: {function.usage}"
+            self.report.bare_function(node.id, function.comparing, function.usage, scope.source, node.span)
+            return
         elif node.id in self.term_names():
             hint = "terms are results only: name the value with `let` and use it in both"
         names = [*scope.locals, *self.value_names(), *self.fixed_names()]
@@ -254,7 +255,8 @@ class Checker:
             )
             return error(node.span, source)
         if condition.type.kind != FLAG:
-            self.report.kind("a condition, such as `after(step, 100)`", condition, "what follows `if`")
+            wanted = "a condition, such as `after(step, 100)`"
+            self.report.kind(wanted, condition, "what follows `if`", condition_help(condition))
             return error(node.span, source)
         if then.type.kind == otherwise.type.kind == STRING:
             choices = tuple(dict.fromkeys((str(then.value), str(otherwise.value))))

@@ -79,6 +79,15 @@ class Function:
         return measures or self.name.endswith(("_loss", "_consistency")) or self.name in LOSSES
 
     @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the parameters that are given by name and take a number."""
+        if self.builtin is not None:
+            return tuple(p.name for p in self.params if p.keyword_only and p.kind in ("host", "whole", "number"))
+        if self.definition is None:
+            return ()
+        return tuple(p.name.text for p in self.definition.parameters if isinstance(p.default, ast.Number))
+
+    @property
     def usage(self) -> str:
         """How to call it, for messages."""
         if self.comparing:

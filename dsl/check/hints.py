@@ -169,6 +169,7 @@ FUNCTIONS: Mapping[str, str] = {
     "warmup": "write `ramp(step, n)`",
     "linear_warmup": "write `ramp(step, n)`",
     "cosine_decay": "write `cosine(step, v0, v1, over=n)`",
+    "cosine_annealing": "write `cosine(step, v0, v1, over=n)`",
     "exponential_decay": "write `expdecay(step, rate)` or `loglinear(step, v0, v1, over=n)`",
     "expon_lr": "write `loglinear(step, v0, v1, over=n)`",
     "exp_decay": "write `expdecay(step, rate)` or `loglinear(step, v0, v1, over=n)`",
@@ -234,6 +235,8 @@ VALUES: Mapping[str, str] = {
     "train_step": _STEP,
     "epoch": _STEP,
     "max_iterations": _MAX_STEPS,
+    "num_iterations": _MAX_STEPS,
+    "n_iterations": _MAX_STEPS,
     "max_iter": _MAX_STEPS,
     "total_steps": _MAX_STEPS,
     "num_steps": _MAX_STEPS,
@@ -367,6 +370,27 @@ def argument(name: str, function: str) -> str:
     from .functions import library
 
     return ARGUMENTS.get(name, "") if library(function) is not None else ""
+
+
+def unit(name: str) -> str:
+    """What to write in place of a unit of parameters that is called otherwise here, or ""."""
+    from .hints_kinds import UNITS
+
+    return UNITS.get(name, "")
+
+
+def kind(name: str) -> str:
+    """What to write in place of a kind that is called otherwise here, or ""."""
+    from .hints_kinds import KINDS
+
+    return KINDS.get(name, "")
+
+
+def fact(name: str, of: str) -> str:
+    """What to write in place of a word in the brackets of a kind, or ""."""
+    from .hints_kinds import FACTS
+
+    return FACTS.get(of, {}).get(name, "")
 
 
 def field(name: str, of: str) -> str:

@@ -30,6 +30,7 @@ from ..types import (
     gaussians,
     per_image,
 )
+from . import hints
 from .report import Reporter
 
 NAMED: dict[str, tuple[Kind, Interval]] = {
@@ -185,13 +186,16 @@ class KindReader:
         at = at or node.attributes[0]
         near = closest(at.text, list(words))
         help_ = f"did you mean `{near[0]}`?" if near else f"its words are {', '.join(f'`{w}`' for w in words)}"
-        message = f"`{at.text}` says nothing about a {name}" if words else f"`{name}` takes no words in brackets"
+        help_ = hints.fact(at.text, name) or help_
+        about = {"normals": "normals", "depth": "depth", "image": "an image"}.get(name, f"a {name}")
+        message = f"`{at.text}` says nothing about {about}" if words else f"`{name}` takes no words in brackets"
         self.report.emit("NAM014", message, self.source, at.span, help=[help_] if words else ())
 
     def _unknown(self, name: ast.Ident, extern: bool) -> None:
         names = [*NAMED, *HOST, "index", "list of", *(EXTERN_ONLY if extern else ())]
         near = closest(name.text, names)
         help_ = f"did you mean `{near[0]}`?" if near else f"the kinds are {', '.join(names)}, and lists of dimensions"
+        help_ = hints.kind(name.text) or help_
         self.report.emit("NAM014", f"there is no kind `{name.text}`", self.source, name.span, help=[help_])
 
 

@@ -14,6 +14,7 @@ from ..source import Source, Span
 from ..suggest import closest
 from ..typed import Expr, ParamInfo
 from ..types import CONSTANT, FLAG, NUMBER, STEP
+from . import hints
 from .expressions import Checker
 from .operators import is_error
 from .report import Reporter
@@ -31,7 +32,7 @@ def declare(checker: Checker, s: ast.Param, source: Source) -> ParamInfo | None:
             f"`{unit}` is not a unit of parameters",
             source,
             s.unit.span if s.unit else s.span,
-            help=["the units are `steps`, `number` and `flag`"],
+            help=[hints.unit(unit) or "the units are `steps`, `number` and `flag`"],
         )
         return None
     if isinstance(s.limits, ast.Choices) or isinstance(s.default, ast.String):
@@ -43,7 +44,8 @@ def declare(checker: Checker, s: ast.Param, source: Source) -> ParamInfo | None:
     value = default.value
     if isinstance(value, bool) != (unit == "flag"):
         if unit == "flag":
-            report.kind("`true` or `false`", default, f"the default of `{name}`")
+            truth = [f"write `{'true' if float(value) else 'false'}`"] if float(value) in (0, 1) else []
+            report.kind("`true` or `false`", default, f"the default of `{name}`", truth)
         else:
             help_ = [f"declare a flag: `param {name}: flag = {str(value).lower()}`"] if s.unit is None else []
             report.kind("a number", default, f"the default of `{name}`", help_)

@@ -21,6 +21,7 @@ from .params import set_param
 from .report import Reporter, TooLarge
 from .size import Size
 from .terms import type_term
+from .texts import Texts
 
 
 class ProgramChecker(Checker):
@@ -44,6 +45,7 @@ class ProgramChecker(Checker):
         self.main = Module(source, program, path, lost)
         self.lost = self.main.lost
         self.library = Library(self.report, source, folder)
+        self.report.texts = Texts(self)
         self.params: dict[str, ParamInfo] = {}
         self.memories: dict[str, MemoryInfo] = {}
         self.externs: dict[str, ExternInfo] = {}

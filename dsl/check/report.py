@@ -5,16 +5,22 @@ A mistake inside a prelude definition is reported at the call that the user wrot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from ..diagnostics import Diagnostic, Edit, Fix, Label, Severity, Sink
+from ..diagnostics import Applicability, Diagnostic, Edit, Fix, Label, Severity, Sink
 from ..facts import FactSpec
+from ..inputs import RENDER_BUFFERS, buffer_of
 from ..interval import Interval, show
 from ..source import Source, Span
 from ..suggest import closest
 from ..typed import Expr
 from ..types import Fact, Kind, Origin
 from . import hints
+
+if TYPE_CHECKING:
+    from .texts import Texts
 
 MOST_ERRORS = 100
 MOST_FINDINGS = 1_000
@@ -46,6 +52,7 @@ class Reporter:
         self.sink = sink
         self.hidden = hidden
         self.frames: list[Frame] = []
+        self.texts: Texts | None = None
 
     def emit(
         self,
@@ -80,6 +87,8 @@ class Reporter:
             break
         if self.frames and any((d.code, d.source, d.span) == (code, source, span) for d in self.sink.items):
             return  # the definition reads the same wrong argument several times
+        if code[:3] != "NAM":  # a name that does not exist is wrong for all callers
+            fixes = self._for_all_callers(source, fixes)
         diagnostic = Diagnostic(
             code,
             message,
@@ -98,6 +107,15 @@ class Reporter:
         if self.errors >= MOST_ERRORS or len(self.sink.items) >= MOST_FINDINGS:
             diagnostic.notes = (*diagnostic.notes, "with so many findings the program is not checked any further")
             raise TooLarge
+
+    def _for_all_callers(self, source: Source, fixes: Sequence[Fix]) -> list[Fix]:
+        """A change of a definition that several calls share is not made because of one of them."""
+        checked: list[Fix] = []
+        for fix in fixes:
+            around = [self.texts.definition(source, edit.span) for edit in fix.edits] if self.texts else []
+            shared = self.texts and any(d is not None and self.texts.times_called(d) > 1 for d in around)
+            checked.append(Fix(fix.title, fix.edits, Applicability.DISPLAY) if shared else fix)
+        return checked
 
     # Names
 
@@ -124,6 +142,12 @@ class Reporter:
             help=[hint] if hint else _did_you_mean(name, names := [*candidates], ""),
             fixes=() if hint else _renamed(name, names, span),
         )
+
+    def bare_function(self, name: str, alone: bool, usage: str, source: Source, span: Span) -> None:
+        """A function without brackets; ``alone`` if empty brackets are enough."""
+        fixes = [Fix(f"write `{name}()`", [Edit(span, f"{name}()")], Applicability.UNSAFE)] if alone else []
+        message = f"`{name}` is a function: its arguments follow in brackets"
+        self.emit("NAM001", message, source, span, help=[f"call it: {usage}"], fixes=fixes)
 
     def unknown_field(self, name: str, of: str, source: Source, span: Span, candidates: Sequence[str]) -> None:
         """A field that a record or a value has not."""
@@ -184,7 +208,7 @@ class Reporter:
     def spaces(self, left: Expr, right: Expr, source: Source, span: Span, what: str) -> None:
         """Values that have no common index: pixels with gaussians, one view with another, other dimensions."""
         a, b = left.type.kind, right.type.kind
-        help_ = ["reduce each side to a number first, for instance with `mean(...)`"]
+        help_ = _apart(left, right, what)
         both = {a.layout, b.layout}
         if a.view != b.view:
             first, second = (f"of `{k.view}`" if k.view else "of this render" for k in (a, b))
@@ -212,20 +236,19 @@ class Reporter:
         if source is self.hidden and any(d.code == spec.code and self._at_call(d) for d in self.sink.items):
             return  # the call compared them already
         labels = []
+        thing = {"depth": "depth", "normals": "normals", "image": "colour"}.get((*spec.kinds, "")[0], "parameters")
         for e, fact in ((left, a), (right, b)):
             labels.append(Label(e.span, f"{fact.value}", e.source))
             if fact.origin is not None and (fact.origin.source, fact.origin.span) != (e.source, e.span):
-                labels.append(Label(fact.origin.span, f"{fact.value} comes from here", fact.origin.source))
-        thing = {"depth": "depth", "normals": "normals", "image": "colour"}.get((*spec.kinds, "")[0], "parameters")
+                labels.append(Label(fact.origin.span, _said_by(fact.origin, fact.value, thing), fact.origin.source))
         help_ = [h for wanted in dict.fromkeys((b.value, a.value)) if (h := spec.convert.get(wanted))]
         self.emit(
             spec.code,
-            f"{what} compares {a.value} with {b.value} {thing}",
+            f"{what} compares {spec.words_of(a.value, thing)} with {spec.words_of(b.value, thing)}",
             source,
             span,
             labels=labels,
-            notes=[spec.doc],
-            help=[*help_[:1], "if they are known to agree, say so with `raw(...)`"],
+            help=[*help_[:1], "only if the two are known to agree, say so with `raw(...)`"],
         )
 
     def _at_call(self, found: Diagnostic) -> bool:
@@ -250,22 +273,28 @@ class Reporter:
                 Label(left.span, left.type.kind.describe(), left.source),
                 Label(right.span, right.type.kind.describe(), right.source),
             ],
+            help=_counts(left, right),
         )
 
     def stage(self, found: Expr, where: str, help: Sequence[str]) -> None:
         """A tensor where a number must be known before the step."""
+        data = _is_data(found)
         self.emit(
             "TYP005",
-            f"{where} must be known before the step is computed, but this depends on the render",
+            f"{where} must be known before the step is computed, but this "
+            + ("is data, with a value for each pixel or image" if data else "depends on the render"),
             found.source,
             found.span,
-            caption=f"{describe(found)}, known only after the render",
+            caption=f"{describe(found)}, known only " + ("with the item" if data else "after the render"),
             help=help,
         )
 
-    def argument_count(self, function: str, expected: str, got: str, source: Source, span: Span, usage: str) -> None:
+    def argument_count(
+        self, function: str, expected: str, got: str, source: Source, span: Span, usage: str, hint: str = ""
+    ) -> None:
         """Too few or too many arguments."""
-        self.emit("TYP006", f"`{function}` takes {expected}, but got {got}", source, span, help=[f"usage: {usage}"])
+        help_ = [*_hinted(hint), f"usage: {usage}"]
+        self.emit("TYP006", f"`{function}` takes {expected}, but got {got}", source, span, help=help_)
 
     def out_of_domain(self, what: str, found: Expr, allowed: Interval) -> None:
         """A value that is outside a function's domain whatever happens."""
@@ -290,6 +319,59 @@ def describe(e: Expr) -> str:
 def in_words(r: Interval) -> str:
     """A range in a message."""
     return show(r.lo) if r.is_point else f"in {r}"
+
+
+def _apart(left: Expr, right: Expr, what: str) -> list[str]:
+    """What to do with two values that have no common index."""
+    region = next((e for e in (left, right) if e.type.kind.name == "region"), None)
+    if region is None:
+        return ["reduce each side to a number first, for instance with `mean(...)`"]
+    of = left if region is right else right
+    if of.type.kind.layout == "gaussians":
+        return ["for gaussians use `visible`, or compare their values, as in `state.opacities > 0.1`"]
+    if region.type.kind.layout == "gaussians":
+        return ["for pixels use `masked`, or compare their values, as in `alpha > 0.5`"]
+    if of.type.kind.layout == "images":
+        text = " ".join(of.source.slice(of.span).split())
+        call = f"{what.strip('`')}({text})"
+        return [f"one value per image has no pixels to leave out: write `{call}`, or give the region to what made it"]
+    return ["use a region of the same dimensions: compare values that have them"]
+
+
+def _counts(left: Expr, right: Expr) -> list[str]:
+    """What to do with component counts that do not fit."""
+    a, b = left.type.kind.components, right.type.kind.components
+    if not isinstance(a, int) or not isinstance(b, int):
+        return []
+    more = left if a > b else right
+    text = " ".join(more.source.slice(more.span).split())
+    return [
+        f"compare `{text}` with another value of {max(a, b)} components, or take one of each side, as in "
+        f"`component_mean({text})`"
+    ]
+
+
+def _is_data(e: Expr) -> bool:
+    """Whether a value comes with the item alone, so that neither render nor gaussians are in it."""
+    read = [str(n.value) for n in e.walk() if n.op in ("input", "region")]
+    made = (*RENDER_BUFFERS, "state", "background")
+    other = any(n.op == "extern" or (n.op == "input" and "." in str(n.value)) for n in e.walk())
+    return bool(read) and not other and not any(buffer_of(name) in made for name in read)
+
+
+def _said_by(origin: Origin, word: str, thing: str) -> str:
+    """What is written at the place that a fact comes from: the word itself, an input without it, or another name."""
+    text = origin.source.slice(origin.span)
+    if text == word:
+        return f"{word} is said here"
+    declared = DECLARED.search(origin.source.text, max(0, origin.span.start - 200), origin.span.start)
+    if declared is not None:
+        return f"`{declared[1]}` is {word} {thing}: nothing else is said"
+    return f"this is {word} {thing}"
+
+
+DECLARED = re.compile(r"\b(\w+)\s*:\s*(?:list\s+of\s+)?$")
+"""The name before a kind in a declaration."""
 
 
 def _hinted(hint: str) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .. import ast
 from ..diagnostics import Edit, Fix, Label
-from ..interval import ZERO
 from ..source import Source
 from ..typed import Expr, TypedTerm
 from ..types import FLAG, NUMBER, STATE, TENSOR, Origin
+from .arguments import condition_help, data_help
 from .expressions import Checker, Scope
 from .functions import primitive
 from .modules import Module
@@ -50,16 +50,17 @@ def _minimised(
         help_ = measure.instead.format(call=text, arguments=text[len(called) :])
     whole = origin.source is value.source and origin.span == value.span
     labels = () if whole else (Label(s.span, "training makes this term small", source),)
-    fixes = [] if measure is None or not measure.similarity else _turned(origin, text, measure.instead)
+    fixes = [] if measure is None or not measure.similarity else _turned(checker, origin, text, measure.instead)
     checker.report.emit("SSM001", message, origin.source, origin.span, labels=labels, help=[help_], fixes=fixes)
 
 
 def _not_a_number(checker: Checker, name: str, value: Expr) -> None:
     help_: list[str] = []
+    whole, value = value, _unreduced(value)
     if value.type.kind.is_tensor:
-        text = value.source.slice(value.span)
+        text = " ".join(value.source.slice(value.span).split())
         help_ = [f"reduce it: `mean({text})`, or over a region, `mean({text}, masked)`"]
-        if value.type.kind.space == "gaussians":
+        if value.type.kind.layout in ("gaussians", "images"):
             help_ = [f"reduce it: `mean({text})`"]
         elif value.type.kind.name == "region":
             help_ = [f"a region belongs inside a loss, as in `l1({text})`"]
@@ -72,8 +73,37 @@ def _not_a_number(checker: Checker, name: str, value: Expr) -> None:
         f"term `{name}` must be a single number, but this is {describe(value)}",
         value.source,
         value.span,
+        caption="" if value is whole else "this summand is not reduced",
         help=help_,
     )
+
+
+def _unreduced(value: Expr) -> Expr:
+    """The summand that makes a sum more than a number, where others are numbers; else the value itself."""
+    found = value
+    while found.op in ("add", "sub", "mul", "neg", "div"):
+        inside = [
+            a
+            for a in found.args
+            if a.type.kind.is_tensor
+            and a.source is value.source
+            and value.span.start <= a.span.start
+            and a.span.end <= value.span.end
+        ]
+        if len(inside) != 1 or sum(a.type.kind.is_tensor for a in found.args) != 1:
+            break
+        found = inside[0]
+    split = any(e.op in ("add", "sub") and len(e.args) == 2 for e in _around(value, found))
+    return found if split else value
+
+
+def _around(value: Expr, inner: Expr) -> list[Expr]:
+    """The values from one to the only tensor inside it."""
+    path = []
+    while value is not inner:
+        path.append(value)
+        value = next(a for a in value.args if a.type.kind.is_tensor)
+    return path
 
 
 def _when(checker: Checker, node: ast.Expr, scope: Scope) -> Expr:
@@ -82,25 +112,21 @@ def _when(checker: Checker, node: ast.Expr, scope: Scope) -> Expr:
         return condition
     if condition.type.stage == TENSOR:
         help_ = ["to choose per pixel use a region, as in `l1(alpha > 0.5)`, or `where`"]
-        checker.report.stage(condition, "the condition after `when`", help_)
+        checker.report.stage(condition, "the condition after `when`", data_help(checker, condition) or help_)
         return error(node.span, scope.source)
     if condition.type.kind != FLAG:
-        checker.report.kind("a condition, such as `after(step, 100)`", condition, "what follows `when`")
+        wanted = "a condition, such as `after(step, 100)`"
+        checker.report.kind(wanted, condition, "what follows `when`", condition_help(condition))
         return error(node.span, scope.source)
-    if condition.type.range == ZERO:
-        within = f" within {checker.max_steps} steps" if checker.max_steps is not None else ""
-        checker.report.emit(
-            "SCH002",
-            f"this condition is never true{within}: the term never exists",
-            condition.source,
-            condition.span,
-            help=["change the steps, or remove the term"],
-        )
     return condition
 
 
-def _turned(origin: Origin, text: str, instead: str) -> list[Fix]:
+def _turned(checker: Checker, origin: Origin, text: str, instead: str) -> list[Fix]:
     """A similarity that is bounded by 1, turned into a loss."""
     if not instead.startswith("write `1 - "):
         return []
-    return [Fix(f"write `(1 - {text})`", [Edit(origin.span, f"(1 - {origin.source.slice(origin.span)})")])]
+    turned = f"1 - {origin.source.slice(origin.span)}"
+    texts = checker.report.texts
+    if texts is None or not texts.takes_a_sum(origin.source, origin.span):
+        turned = f"({turned})"
+    return [Fix(f"write `1 - {text}`", [Edit(origin.span, turned)])]

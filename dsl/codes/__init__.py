@@ -19,6 +19,7 @@ def all_codes() -> dict[str, Code]:
         gradients,
         hazards,
         masks,
+        memory,
         names,
         parameters,
         ranges,
@@ -33,7 +34,7 @@ def all_codes() -> dict[str, Code]:
 
     families = (
         *(syntax, names, types, ranges, semantics, masks, geometry, parameters, hazards, gradients, aggregates),
-        *(unused, suppression, config, settings, data, binding, running),
+        *(memory, unused, suppression, config, settings, data, binding, running),
     )
     records = [record for family in families for record in family.CODES]
     table = {record.id: record for record in records}

@@ -147,4 +147,15 @@ CODES: tuple[Code, ...] = (
         fix="Add a term on the scales.",
         wrong_if="Pruning or the photographs bound the scales; the checker sees neither.",
     ),
+    Code(
+        "RED027",
+        "components-not-counted",
+        "A sum over pixels and their components is divided by the number of pixels.",
+        "With three colours it is three times the mean: moved from a loss that takes the mean, every weight counts "
+        "three times.",
+        bad="term colour = sum(abs(rendered - target) * masked) / max(sum(masked), 1e-6)",
+        good="term colour = mean(abs(rendered - target), masked)",
+        group="suspicious",
+        fix="Write `mean(x, r)`, or divide by the components too: `3 * sum(r)`.",
+    ),
 )

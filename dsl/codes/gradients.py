@@ -55,4 +55,15 @@ CODES: tuple[Code, ...] = (
         fix="Weigh by `detach(alpha)`.",
         wrong_if="Another term holds the coverage up. Coverage that the checker cannot see as a factor is left out.",
     ),
+    Code(
+        "GRD021",
+        "prediction-and-target-swapped",
+        "The first operand of a cross-entropy carries no gradient, and the second one does.",
+        "The logarithm is taken of the first: here of a constant. In what is trained the loss is then a straight line, "
+        "steepest where the two agree.",
+        bad="term colour = l1()\nterm cover = 0.1 * bce(masked, alpha)",
+        good="term colour = l1()\nterm cover = 0.1 * bce(alpha, masked)",
+        group="suspicious",
+        fix="Give the prediction first.",
+    ),
 )

@@ -60,7 +60,8 @@ CODES: tuple[Code, ...] = (
         "NAN009",
         "eps-without-effect",
         "A small number that should keep an operation sound has no effect.",
-        "Added after a root it leaves the gradient infinite at 0; below 3e-8 it is 0 in half precision.",
+        "Added after a root it leaves the gradient infinite at 0; below 3e-8 it is 0 in half precision, below 1e-45 in "
+        "single precision too.",
         bad="term error = mean(sqrt(component_mean(sq(rendered - target))) + 1e-8, masked)",
         good="term error = mean(sqrt(component_mean(sq(rendered - target)) + 1e-8), masked)",
         group="suspicious",

@@ -36,4 +36,15 @@ CODES: tuple[Code, ...] = (
         group="suspicious",
         fix="Use `anisotropy(state)`, or the difference of log-scales, which is the logarithm of the ratio.",
     ),
+    Code(
+        "ACT020",
+        "wrong-activation",
+        "An activation is applied to what is activated already, or to the wrong parameter.",
+        "Scales are the `exp` of log-scales, opacities the `sigmoid` of logits. Twice, or the other one, gives numbers "
+        "that no gaussian has: `exp` of scales is never below 1.",
+        bad="term colour = l1()\nterm size = 0.01 * mean(exp(state.scales))",
+        good="term colour = l1()\nterm size = 0.01 * mean(state.scales)",
+        group="suspicious",
+        fix="Use `state.scales` and `state.opacities` as they are.",
+    ),
 )

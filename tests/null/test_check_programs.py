@@ -172,11 +172,11 @@ def test_a_definition_does_not_see_the_parameters_of_its_caller() -> None:
 
 def test_the_prelude_does_not_see_the_program() -> None:
     """`photometric` calls `mix`, `l1` and `ssim_loss`; names of the program change nothing in it."""
-    text = "let a = 5\nlet w = 100\nlet delta = 7\ndef my_mix(a, b, w) = 0\nterm t = photometric(masked) + huber()"
+    text = "let a = 5\nlet w = 100\nlet delta = 7\ndef my_mix(a, b, w) = 0\nterm t = photometric() + huber()"
     program, found = analyse(Source(text))
     assert [d.code for d in found] == ["USE003"] * 3
     assert program is not None
-    plain, _ = analyse(Source("term t = photometric(masked) + huber()"))
+    plain, _ = analyse(Source("term t = photometric() + huber()"))
     assert plain is not None
     ops = [[(e.op, str(e.value)) for e in p.terms[0].value.walk()] for p in (program, plain)]
     assert ops[0] == ops[1]

@@ -188,15 +188,17 @@ def test_permission_denied(cli, write) -> None:
     assert "permission denied" in err
 
 
-def test_permission_denied_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permission_denied_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from splatdsl.dsl.files import Unreadable, read_text
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
+    (tmp_path / "a.loss").write_text(GOOD)
     monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("os.open", refuse)
     with pytest.raises(Unreadable, match="cannot be read: permission denied"):
-        read_text("a.loss", 10)
+        read_text(str(tmp_path / "a.loss"), 1000)
 
 
 def test_stdin(run_cli, tmp_path: Path) -> None:

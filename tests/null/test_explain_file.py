@@ -58,7 +58,7 @@ def test_formulas_read_back_as_what_they_were(formula: str) -> None:
     [
         ("0.5 * l1(masked)", "0.5", "l1(masked)"),
         ("l1(masked) * 0.5", "0.5", "l1(masked)"),
-        ("-2 * (l1() / 4)", "-2 / 4", "l1()"),
+        ("-2 * (reg(state) / 4)", "-2 / 4", "reg(state)"),
         ("-(-l1())", "1", "l1()"),
         ("w * (k * l1())", "w * k", "l1()"),
         ("twice(masked)", "2", "l1(masked)"),
@@ -83,8 +83,8 @@ let scaled = 0.25 * l1(masked)"""
 
 
 def test_a_sum_is_its_summands_with_their_signs() -> None:
-    parts = _explained("0.8 * l1() - 0.2 * (l2(masked) + 3 * reg(state))").terms[0].parts
-    assert [p.formula for p in parts] == ["0.8 * l1()", "-0.2 * l2(masked)", "-0.2 * 3 * reg(state)"]
+    parts = _explained("0.8 * l1() - 0.2 * (scale_reg(state) + 3 * reg(state))").terms[0].parts
+    assert [p.formula for p in parts] == ["0.8 * l1()", "-0.2 * scale_reg(state)", "-0.2 * 3 * reg(state)"]
     assert [p.weight.constant for p in parts] == pytest.approx([0.8, -0.2, -0.6])
 
 

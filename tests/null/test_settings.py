@@ -226,7 +226,7 @@ def test_the_nearest_file_applies_alone(cli, write) -> None:
     write("splatdsl.toml", 'ignore = ["USE001"]\n')
     write("a.loss", UNUSED)
     write("near/pyproject.toml", '[tool.splatdsl]\nignore = ["SCH001"]\n')
-    write("near/deep/b.loss", UNUSED + RAMP.replace("colour", "other"))
+    write("near/deep/b.loss", UNUSED + RAMP.replace("colour", "other").replace("l1(", "l2("))
     write("other/pyproject.toml", "[tool.black]\nline-length = 100\n")
     write("other/c.loss", UNUSED)
     assert cli("check", "a.loss")[:2] == (0, [])

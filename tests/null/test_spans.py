@@ -151,7 +151,7 @@ def test_pieces_of_a_weight(weight: str, pieces: list[tuple[int, int, float, flo
     "weight", [w for w, _ in WEIGHTS] + ["cosine(step, 0.1, 0, over=40) * 3", "-expdecay(step, 0.1)"]
 )
 def test_a_weight_at_every_step_and_where_it_is_not_0(weight: str) -> None:
-    program = _program(f"term a = {weight} * l1() / 4", STEPS)
+    program = _program(f"term a = {weight} * opacity_reg(state) / 4", STEPS)
     part = objective(program, STEPS).terms[0].parts[0]
     host = _program(f"param unused = 1\nterm a = l1() when {weight} != 0", STEPS).terms[0].when
     for step in range(STEPS):

@@ -108,14 +108,14 @@ def test_lines_of_a_statement() -> None:
 
 
 def test_blocks() -> None:
-    ramp = "term {} = ramp(step, 5, 5) * reg(state)\n"
+    ramp = "term {0} = ramp(step, 5, 5) * {0}_reg(state)\n"
     text = (
         GOOD
         + "# splat: disable[SCH001, USE001]\n"
-        + ramp.format("a")
+        + ramp.format("scale")
         + "param v = 1\n"
         + "# splat: enable[SCH001]\n"
-        + ramp.format("b")
+        + ramp.format("opacity")
         + "param w = 1\n"
         + "# splat: enable[USE001]\n"
         + "param x = 1\n"

@@ -18,7 +18,8 @@ FROM_UNIT = {
 }
 """Measures that are only right for images in 0..1, and why."""
 
-SIGNED, BYTES = "-1..1", "0..255"
+SIGNED, BYTES, TWICE = "-1..1", "0..255", "0..1/255"
+"""Conventions beside 0..1; the last is what becomes of colours in 0..1 that are divided by 255."""
 
 PASSES = frozenset({"detach", "raw"})
 
@@ -78,6 +79,8 @@ class Colours:
             return "0..1"
         if abs(r.lo + 1) < 0.01 and abs(r.hi - 1) < 0.01:
             return SIGNED
+        if abs(r.lo) < 0.01 and 250 < 1 / max(r.hi, 1e-9) < 260:
+            return TWICE
         return BYTES if abs(r.lo) < 1 and 250 < r.hi < 260 else ""
 
 
@@ -127,6 +130,9 @@ def _report_mixed(regions: Regions, colours: Colours, place: Expr, *sides: tuple
         text = context.text(wrong)
         made = f"{text} / 255" if colours.scale(wrong) == BYTES else f"({text} + 1) / 2"
         help_ = f"bring it to 0..1, as in `{made}`, or let the data be so"
+        if colours.scale(wrong) == TWICE:
+            name = context.text(origin)
+            help_ = f"leave `{name}` as it is; if its values are in 0..255, declare it `in [0, 255]`"
     context.report.emit(
         "RNG021",
         f"this compares colours in {sides[0][1]} with colours in {sides[1][1]}",

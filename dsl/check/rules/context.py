@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...live import Zeros
+from ...settings_select import always_on
 from ...source import Span
 from ...spans import Timeline
 from ...typed import Expr, TypedProgram, TypedTerm
@@ -30,7 +31,8 @@ class Context:
         renderer: buffers that the renderer makes, or None.
         data: fields that every item of the data has, or None.
         half: whether the run renders in half precision.
-        broken: whether something of the program is missing because of a mistake; what looks unused may not be.
+        broken: whether something of the program is missing because of a mistake; what looks unused may not be. A term
+            that is whole counts, though something else be wrong with it.
         zeros: which values the parameters in force make 0.
         structure: tells which values are made in the same way.
         explained: values that a finding has explained; rules that look for hazards have nothing to add.
@@ -44,7 +46,7 @@ class Context:
         self.report: Reporter = checker.report
         self.max_steps = checker.max_steps
         self.renderer, self.data, self.half = renderer, data, half
-        self.broken = checker.sink.has_errors
+        self.broken = checker.incomplete or checker.lost_file or any(always_on(d.code) for d in checker.sink.items)
         self.zeros = Zeros({name: info.value for name, info in self.program.params.items()})
         self.explained: set[int] = set()
         self.structure = Structure()
@@ -71,8 +73,21 @@ class Context:
         """Every value of every live term, each once for the first term that has it."""
         return iter(self._values)
 
+    def exact(self, e: Expr, outer: Expr) -> str | None:
+        """What to write for a value in the text of another; None where no text there would mean it."""
+        return None if self.report.texts is None else self.report.texts.exact(e, outer)
+
+    def here(self, e: Expr, outer: Expr) -> str:
+        """What to call a value beside the text of another, shortened: in a definition by the definition's names."""
+        text = self.exact(e, outer)
+        return self.text(e) if text is None else shortened(text)
+
     def text(self, e: Expr) -> str:
         """The source text of a value on one line, shortened."""
         words = e.source.slice(Span(e.span.start, min(e.span.end, e.span.start + MOST_TEXT))).split()
-        text = " ".join(words)
-        return text if len(text) <= 60 else text[:57] + "..."
+        return shortened(" ".join(words))
+
+
+def shortened(text: str) -> str:
+    """A text for a message."""
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -20,10 +20,17 @@ NONE: frozenset[int] = frozenset()
 def check_frames(context: Context) -> None:
     """NRM001 where the angle between directions in different frames is taken."""
     for _, e in context.values():
-        if e.op != "call" or e.builtin.name not in ("dot", "cross") or e.source is context.report.hidden:
+        if e.op != "call" or e.source is context.report.hidden:
             continue
-        for spec, a, b in disagreements(e.args[0].type.facts, e.args[1].type.facts):
-            context.report.facts(spec, e.args[0], a, e.args[1], b, e.source, e.span, f"`{e.builtin.name}`")
+        name, operands = e.builtin.name, e.args[:2]
+        if name in ("component_sum", "component_mean") and e.args[0].op == "mul":
+            operands = e.args[0].args  # a dot product, written out
+        elif name not in ("dot", "cross"):
+            continue
+        left, right = operands
+        for spec, a, b in disagreements(left.type.facts, right.type.facts):
+            if spec.name == "frame":
+                context.report.facts(spec, left, a, right, b, e.source, e.span, f"`{name}`")
 
 
 def check_sparse(context: Context) -> None:
@@ -126,7 +133,7 @@ def _from_elsewhere(e: Expr) -> bool:
 
 
 def _report(context: Context, places: Places, e: Expr, holes: Expr, region: Expr) -> None:
-    text = context.text(holes)
+    text, own = context.text(holes), context.exact(holes, e)
     name = e.via.name if e.via is not None else e.builtin.name
     source, span = places.at(e)
     if source is not e.source or span != e.span:
@@ -140,8 +147,8 @@ def _report(context: Context, places: Places, e: Expr, holes: Expr, region: Expr
         source,
         span,
         labels=labels,
-        help=[f"leave them out with the region `valid({text})`, as in `masked and valid({text})`"],
-        fixes=_restrict(context, e, region, f"valid({text})"),
+        help=[f"leave them out with the region `valid({own or text})`, as in `masked and valid({own or text})`"],
+        fixes=_restrict(context, e, region, f"valid({own})") if own is not None else [],
     )
 
 

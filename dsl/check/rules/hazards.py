@@ -11,12 +11,10 @@ from ...typed import Expr
 from ..ranges import Ranges
 from . import hazards_shapes as shapes
 from .context import Context
+from .hazards_remedies import Remedies, Remedy, as_operand
 from .hazards_trace import Names, labels, origin, reason
 from .hazards_walk import Hazard, Visit, find, where_around
 from .places import Places, bare, operand_text
-
-Remedy = tuple[str, list[Edit]]
-"""What to write instead, and the edits that do so; none where the author must decide."""
 
 
 def check(context: Context) -> None:
@@ -33,6 +31,7 @@ class _Writer:
         self.found = [h for h in found if origin(ranges, h.operand, h.env, h.at).likely(context.program)]
         self.places = Places(context)
         self.names = Names(context, self.places)
+        self.remedies = Remedies(context, self.names)
         self.done: set[int] = set(context.explained)
         self.said: set[tuple[int, int, int]] = set()
 
@@ -76,7 +75,6 @@ class _Writer:
             return False
         self.done.update(id(log) for log in found.logs)
         top, flip, edits = here.e, found.positive, []
-        call = f"binary_entropy({self.names.of(found.p)})"
         outer = here.parent
         if flip and outer is not None and outer.e.op == "neg":
             top, flip = outer.e, False
@@ -84,7 +82,8 @@ class _Writer:
             above = outer.parent.e
             if above.op == "neg" and above.source is outer.e.source is here.e.source:
                 edits, flip = [Edit(Span(above.span.start, outer.e.span.start), "")], False
-        edits = [*edits, Edit(top.span, f"-{call}" if flip else call)]
+        pattern = "-binary_entropy({p})" if flip else "binary_entropy({p})"
+        title, made = self.remedies.made("`{}` is the same, and 0 at both ends", pattern, top, top.span, p=found.p)
         name = self.names.of(found.p)
         self._emit(
             "NAN006",
@@ -92,7 +91,7 @@ class _Writer:
             top,
             hazard,
             caption="an entropy written by hand",
-            fix=(f"`{call}` is the same, and 0 at both ends", edits),
+            fix=(title.replace("`-", "`", 1), [*edits, *made] if made else []),
         )
         return True
 
@@ -105,8 +104,10 @@ class _Writer:
         name = self.names.of(p)
         if p.op == "input" and p.value == "state.opacities":
             fix = ("`state.opacity_logits` is this number as it is trained", [Edit(e.span, "state.opacity_logits")])
+            if self.context.exact(p, e) != p.value:  # a definition, for which it is one argument of several
+                fix = (fix[0], [])
         else:
-            fix = (f"keep it off both ends first: `clamp({name}, 1e-6, 1 - 1e-6)`", [])
+            fix = (f"keep it off both ends first: `clamp({self.names.at(p, e)}, 1e-6, 1 - 1e-6)`", [])
         message = f"this logit is infinite where `{name}` is 0 or 1"
         self._emit("ACT003", message, e, hazard, caption="a logit written by hand", fix=fix)
         return True
@@ -114,16 +115,16 @@ class _Writer:
     def _eps_outside(self, hazard: Hazard, whole: Expr, root: Expr, eps: Expr) -> None:
         inner = shapes.root(root)
         assert inner is not None
-        text, small = self._argument(root, inner), self.names.of(eps)
-        better = f"sqrt({text} + {small})"
-        name = self.names.of(inner)
+        small, name = self.names.of(eps), self.names.of(inner)
+        text = self.context.exact(inner, whole)
+        value = inner if text is None else as_operand(text)
         self._emit(
             "NAN009",
             f"`{small}` outside the root does not keep its gradient finite where `{name}` is 0",
             whole,
             hazard,
             caption="added after the root",
-            fix=(f"add it inside: `{better}`", [Edit(whole.span, better)]),
+            fix=self.remedies.made("add it inside: `{}`", "sqrt({x} + {eps})", whole, whole.span, x=value, eps=eps),
         )
 
     def _unit(self, hazard: Hazard, x: Expr) -> None:
@@ -140,13 +141,14 @@ class _Writer:
 
     def _weighted(self, hazard: Hazard, found: shapes.Weighted) -> None:
         region = self.names.of(found.region)
-        fix: tuple[str, list[Edit]] = (f"`mean(x, {region})` is 0 there; or divide by `max(..., 1)`", [])
-        if found.x is not None and hazard.e.args[0].op == "call" and hazard.e.args[1].op == "call":
-            better = f"mean({self.names.of(found.x)}, {region})"
+        e, own = hazard.e, self.names.at(found.region, hazard.e)
+        fix: Remedy = (f"`mean(x, {own})` is 0 there; or divide by `max(..., 1)`", [])
+        if found.x is not None and e.args[0].op == "call" and e.args[1].op == "call":
             also = "" if found.x.type.kind.components == 1 else "; it also averages over components"
-            fix = (f"`{better}` is 0 with zero gradient there{also}", [Edit(hazard.e.span, better)])
+            title = f"`{{}}` is 0 with zero gradient there{also}"
+            fix = self.remedies.made(title, "mean({x}, {r})", e, e.span, x=found.x, r=found.region)
         message = f"this divides by 0 where `{region}` is empty: a view with nothing inside gives NaN"
-        self._emit("MSK002", message, hazard.e, hazard, fix=fix)
+        self._emit("MSK002", message, e, hazard, fix=fix)
 
     # Single operations
 
@@ -263,8 +265,12 @@ class _Writer:
             fix, help_ = self._safe_division(hazard, name)
         else:
             power = operand_text(e, "^")
-            shown = f"max({name}, 1e-6)" + (f" ^ {power[0]}" if power else "")
-            fix = f"keep the base above 0: `{shown}`", [Edit(e.span, shown)] if power else []
+            base = self.remedies.bounded(operand, e, "1e-6")
+            pattern = "{base}" if base is not None else "max({x}, 1e-6)"
+            pattern += " ^ {power}" if power else ""
+            values = {"base": base or "", "x": operand, "power": power[0] if power else ""}
+            fix = self.remedies.made("keep the base above 0: `{}`", pattern, e, e.span, **values)
+            fix = fix if power else (fix[0], [])
         info = self.context.program.inputs.get(str(end.value)) if end.op == "input" else None
         if info is not None and hazard.at == 0:
             help_.append(f"if `{info.name}` is never 0, say so where it is declared: `in (0, inf)`")
@@ -276,7 +282,7 @@ class _Writer:
         text, over = self.context.text(e), self._left_text(e)
         if hazard.found.range.lo < 0:
             return (f"choose where it is sound: `where(abs({name}) > 1e-6, {text}, 0)`", []), []
-        better = f"max({name}, 1e-6)"
+        better = self.remedies.bounded(hazard.operand, e, "1e-6") or f"max({name}, 1e-6)"
         if found is None:
             return (f"divide by `{better}`", []), []
         whole = f"{over} / {better}"
@@ -291,14 +297,10 @@ class _Writer:
         inner = shapes.root(e)
         if inner is not None and hazard.how == "slope":
             squared, vector = shapes.square(self.ranges, inner), shapes.root_of_squares(self.ranges, e)
-            better = f"norm({self.names.of(vector)})" if vector is not None else ""
-            better = f"abs({self.names.of(squared)})" if squared is not None and not better else better
-            if better:
-                return f"`{better}` is the same, with gradient 0 there", [Edit(e.span, better)]
-        if not e.builtin.safe:
-            return "", []
-        better = e.builtin.safe.format(x=self._argument(e, hazard.operand))
-        return f"keep it off that value: `{better}`", [Edit(e.span, better)]
+            x, pattern = (vector, "norm({x})") if vector is not None else (squared, "abs({x})")
+            if x is not None:
+                return self.remedies.made("`{}` is the same, with gradient 0 there", pattern, e, e.span, x=x)
+        return self.remedies.safe(e, hazard.operand, self._argument(e, hazard.operand)) if e.builtin.safe else ("", [])
 
     # Text
 
@@ -316,7 +318,7 @@ class _Writer:
             inner = text[len(e.builtin.name) + 1 : -1].strip()
             if "#" not in inner:
                 return inner
-        return self.names.of(operand)
+        return self.names.at(operand, e)
 
     def _left_text(self, e: Expr) -> str:
         """What is written before the operator of a division."""

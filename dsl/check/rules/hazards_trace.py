@@ -7,7 +7,7 @@ from ...inputs import BY_NAME
 from ...interval import REALS, Interval, show
 from ...typed import Expr, TypedProgram
 from ..ranges import SATURATING, Env, Ranges
-from .context import Context
+from .context import Context, shortened
 from .places import Places
 
 STEPS = 200
@@ -139,6 +139,11 @@ class Names:
     def of(self, e: Expr) -> str:
         """The name or the text of a value."""
         return self._lets.get(id(e)) or self._context.text(self._places.of(e))
+
+    def at(self, e: Expr, outer: Expr) -> str:
+        """What to call a value beside the text of another: in a definition by the definition's names."""
+        text = self._context.exact(e, outer)
+        return self.of(e) if text is None else shortened(text)
 
 
 def reason(names: Names, found: Origin, beyond: bool = False) -> str:

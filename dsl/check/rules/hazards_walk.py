@@ -136,7 +136,7 @@ class _Walk:
     def _fails(self, e: Expr) -> bool:
         """Whether an operation goes wrong where nothing is known: conditions can only make it sound."""
         nowhere = self.ranges.nowhere
-        if _may_fail(e) and self._judge(Visit(e, nowhere, nowhere, ANY, None, 0)) is not None:
+        if may_fail(e) and self._judge(Visit(e, nowhere, nowhere, ANY, None, 0)) is not None:
             self.suspects.add(id(e))
             return True
         return False
@@ -312,7 +312,7 @@ def _end(at: Known, allowed: Interval) -> float | None:
     return None
 
 
-def _may_fail(e: Expr) -> bool:
+def may_fail(e: Expr) -> bool:
     """Whether an operation could go wrong, from the types of its operands alone; what passes is looked at closely."""
     if e.op == "div":
         return _touches(e.args[1].type.range, 0.0)

@@ -103,7 +103,7 @@ def check_signs(context: Context) -> None:
     for term in context.live:
         for part in parts(context, term.value):
             x = reduced(part.e)
-            if x is None or x.type.range.lo >= 0 or x.type.range.hi <= 0:
+            if x is None or x.type.range.lo >= 0 or x.type.range.hi <= 0 or id(x) in context.explained:
                 continue
             source, span = places.at(part.e)
             if x.op == "call" and x.builtin.name == "dot" and not part.negative:

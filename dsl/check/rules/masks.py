@@ -5,14 +5,19 @@ from __future__ import annotations
 from ...diagnostics import Edit, Fix, Label
 from ...typed import Expr
 from .context import Context
-from .regions import AVERAGES, COMPARING, MASK, WINDOWED, Regions, is_factor
+from .divided import shared_out
+from .hazards_walk import may_fail
+from .regions import ALPHA, AVERAGES, COMPARING, MASK, WINDOWED, Regions, is_factor
 
 
 def check(context: Context) -> None:
     """MSK001 for means of what is 0 outside a region, MSK004 for windows that see zeroed images."""
     regions = Regions(context)
     found: dict[tuple[int, int, int], tuple[Expr, Expr, bool]] = {}
+    shares = shared_out(regions)
     for _, e in context.values():
+        if id(e) in shares:
+            continue
         factor = _expanded(regions, e)
         if factor is None and e.op == "call":
             factor = _averaged(regions, e) or _windowed(regions, e)
@@ -47,12 +52,36 @@ def _averaged(regions: Regions, e: Expr) -> Expr | None:
     if e.builtin.name not in AVERAGES or e.arg("over") is not None:
         return None
     x, r = e.arg("x"), e.arg("r")
-    if x is None or r is None or is_factor(x) or not regions.left_out(e, r):
+    if x is None or r is None or _size(x) or not regions.left_out(e, r):
         return None
     for factor in regions.zero_outside(x):
-        if factor.type.kind.is_tensor and regions.counts(factor, x):
+        if factor.type.kind.is_tensor and regions.counts(factor, x) and not _keeps_sound(regions, x, factor):
             return factor
     return _mapped(regions, x)
+
+
+def _size(x: Expr) -> bool:
+    """Whether a mean is the share of a region itself."""
+    while x.op in ("mul", "div") and x.args[1].type.is_host:
+        (x, _) = x.args
+    return is_factor(x) or (x.op == "mul" and all(a.type.is_host or _size(a) for a in x.args))
+
+
+def _keeps_sound(regions: Regions, x: Expr, factor: Expr) -> bool:
+    """Whether a region is the condition of a `where` that keeps a division or a root off what it does not allow."""
+    if factor.op not in ("lt", "le", "gt", "ge", "ne", "and"):
+        return False
+    about = regions.reads(factor)
+    for choice in x.walk():
+        if choice.op != "call" or choice.builtin.name != "where" or choice.args[0] is not factor:
+            continue
+        for node in choice.args[1].walk():
+            read = regions.reads(node)
+            # Where nothing is drawn, there is no depth and no direction.
+            drawn = ALPHA in about and any(n.startswith(("depth", "normals")) for n in read)
+            if may_fail(node) and (drawn or read & about):
+                return True
+    return False
 
 
 def _mapped(regions: Regions, x: Expr) -> Expr | None:
@@ -94,21 +123,27 @@ def _common(regions: Regions, a: Expr, b: Expr) -> Expr | None:
     return None
 
 
-def _as_region(regions: Regions, factor: Expr) -> str:
+def _as_region(regions: Regions, factor: Expr, place: Expr) -> str:
     """The text of a factor as the region of a call."""
+    exact = regions.context.exact
     if factor.op == "sub":
         inside = factor.args[1]
+        own = exact(inside, place)
+        if own is None and (whole := exact(factor, place)) is not None:  # a definition is given the complement
+            return f"region({whole})"
+        if own is not None and own != regions.context.exact(inside, inside):
+            return f"not {own}"
         if inside.op == "region" or inside.value == MASK:
             return "unmasked" if inside.value in ("masked", MASK) else "masked"
         text = regions.context.text(inside)
         return f"not ({text})" if inside.op in ("and", "or") else f"not {text}"
-    return regions.context.text(factor)
+    return regions.context.here(factor, place)
 
 
 def _report_average(regions: Regions, place: Expr, factor: Expr) -> None:
     context, name = regions.context, regions.name(place)
     what = "gaussians" if factor.type.kind.layout == "gaussians" else "pixels"
-    region, outside = _as_region(regions, factor), regions.context.text(factor)
+    region, outside = _as_region(regions, factor, place), regions.context.text(factor)
     written = _rewritten(regions, place, factor, region)
     hidden = factor.source is context.report.hidden
     context.report.emit(
@@ -128,7 +163,7 @@ def _report_average(regions: Regions, place: Expr, factor: Expr) -> None:
 
 def _report_windowed(regions: Regions, place: Expr, factor: Expr) -> None:
     context, name = regions.context, regions.name(place)
-    region, outside = _as_region(regions, factor), regions.context.text(factor)
+    region, outside = _as_region(regions, factor, place), regions.context.text(factor)
     written = _rewritten(regions, place, factor, region)
     hidden = factor.source is context.report.hidden
     context.report.emit(
@@ -168,7 +203,7 @@ def _rewritten(regions: Regions, place: Expr, factor: Expr, region: str) -> str:
     texts = []
     for argument, name in zip(node.args, names):
         value = operands.get(name)
-        made = regions.without(argument, value, factor) if value is not None else None
+        made = regions.without(argument, value, factor, place.source) if value is not None else None
         if made is None:
             return ""
         texts.append(made[0])

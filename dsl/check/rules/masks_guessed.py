@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...diagnostics import Edit, Fix, Label
-from ...source import Span
+from ...source import Source, Span
 from ...typed import Expr
 from .composite import factors
 from .context import Context
@@ -78,11 +78,15 @@ def check_coverage(context: Context) -> None:
     seen: set[tuple[int, int]] = set()
     for c in regions.comparisons():
         for e in c.r.walk():
-            if e.op != "call" or e.builtin.name != "region" or ALPHA not in regions.reads(e):
+            given = None if e.op != "call" or e.builtin.name != "region" else _coverage(e)
+            if given is None:
                 continue
             source, span = regions.places.at(e)
             if (id(source), span.start) not in seen:
                 seen.add((id(source), span.start))
+                if given.value != ALPHA:
+                    _say_given(regions, c, given, source, span)
+                    continue
                 context.report.emit(
                     "MSK006",
                     f"term `{c.term.name}` lets pixels count by how opaque the render is there: what is missing from "
@@ -92,6 +96,31 @@ def check_coverage(context: Context) -> None:
                     help=["for the pixels that count write `masked`; for those that are drawn `alpha > 0.5`"],
                     notes=["mistaken if only what is drawn should be compared"],
                 )
+
+
+def _coverage(e: Expr) -> Expr | None:
+    """The coverage that a region is made of, that of the render first."""
+    found = [n for n in e.walk() if n.op == "input"]
+    rendered = next((n for n in found if n.value == ALPHA), None)
+    roles = [n for n in found if (fact := n.type.facts.get("role")) is not None and fact.value == "coverage"]
+    return rendered if rendered is not None else next(iter(roles), None)
+
+
+def _say_given(regions: Regions, c: Comparison, given: Expr, source: Source, span: Span) -> None:
+    """Coverage of the photograph says where its subject is, not which of its pixels are known."""
+    text = regions.context.text(given)
+    regions.context.report.emit(
+        "MSK006",
+        f"term `{c.term.name}` lets pixels count by `{text}`, which is coverage: what is drawn where it is 0 costs "
+        "nothing",
+        source,
+        span,
+        help=[
+            f"compare all pixels, with the photograph laid over `background` by `{text}`; or add a term for the rest, "
+            f"as in `l1(alpha, {text})`"
+        ],
+        notes=["mistaken if another term keeps the rest empty"],
+    )
 
 
 def check_floor(context: Context) -> None:

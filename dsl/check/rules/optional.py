@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ... import ast
 from ...diagnostics import Edit, Fix, Label
 from ...source import Span
 from ...typed import Expr, InputInfo, TypedTerm
@@ -96,18 +97,15 @@ def _report(context: Context, term: TypedTerm | None, e: Expr, info: InputInfo) 
     name = info.name
     fixes = []
     help_ = [f"choose with `a if has({name}) else b`"]
-    if term is not None:
+    if term is not None and term.when is not None and _excluded(term.when, name):
+        help_ = [f"this term is there only where `{name}` is missing: let it read something else"]
+    elif term is not None:
         help_.insert(
             0, f"add `when has({name})` to the term, or" if term.when is None else f"add `and has({name})`, or"
         )
         help_ = [" ".join(help_)]
         if term.source is e.source and term.source is context.program.source:
-            edit = (
-                Edit(Span(term.span.end, term.span.end), f" when has({name})")
-                if term.when is None
-                else Edit(Span(term.when.span.end, term.when.span.end), f" and has({name})")
-            )
-            fixes = [Fix(f"read it only where it is there: `has({name})`", [edit])]
+            fixes = _guarded(context, term, name)
     context.report.emit(
         "NAM010",
         f"`{name}` may be missing, and nothing says here that it is there",
@@ -117,3 +115,31 @@ def _report(context: Context, term: TypedTerm | None, e: Expr, info: InputInfo) 
         help=help_,
         fixes=fixes,
     )
+
+
+def _excluded(when: Expr, name: str) -> bool:
+    """Whether a condition holds only where an input is missing."""
+    for _ in range(50):
+        if when.op == "not":
+            return when.args[0].op == "has" and tuple(when.args[0].value) == (name,)
+        if when.op != "and":
+            return False
+        if _excluded(when.args[1], name):
+            return True
+        when = when.args[0]
+    return False
+
+
+def _guarded(context: Context, term: TypedTerm, name: str) -> list[Fix]:
+    """The term with a condition that the input is there; none where its own condition is written elsewhere."""
+    title, when = f"read it only where it is there: `has({name})`", term.when
+    if when is None:
+        return [Fix(title, [Edit(Span(term.span.end, term.span.end), f" when has({name})")])]
+    texts = context.report.texts
+    node = None if texts is None else texts.condition(term)
+    if node is None:
+        return []
+    start, end = (Span(at, at) for at in (node.span.start, node.span.end))
+    loose = isinstance(node, ast.Conditional) or (isinstance(node, ast.Binary) and node.op == "or")
+    edits = [Edit(start, "("), Edit(end, f") and has({name})")] if loose else [Edit(end, f" and has({name})")]
+    return [Fix(title, edits)]

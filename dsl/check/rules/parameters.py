@@ -40,6 +40,58 @@ def check(context: Context) -> None:
         _regularisers(context, places, term, said)
 
 
+# Activations
+
+ACTIVATIONS = {"exp": "log", "sigmoid": "logit"}
+"""Which raw parameter each function activates."""
+
+
+def check_activations(context: Context) -> None:
+    """ACT020 for the wrong activation, and for a second one."""
+    places = Places(context)
+    seen: set[tuple[int, int]] = set()
+    for _, e in context.values():
+        if e.op != "call" or e.builtin.name not in ACTIVATIONS or not _parameter(e.args[0]):
+            continue
+        fact = e.args[0].type.facts.get("parameter")
+        name = e.builtin.name
+        if fact is None or fact.value == ACTIVATIONS[name]:
+            continue
+        source, span = places.at(e)
+        if (id(source), span.start) in seen or source is context.report.hidden:
+            continue
+        seen.add((id(source), span.start))
+        of = _activated_from(e.args[0])
+        text, better = context.text(e.args[0]), _activated(of)
+        if fact.value == "activated":
+            message = f"`{text}` is activated already: `{name}` of it is no parameter of a gaussian"
+        else:
+            right = "exp" if fact.value == "log" else "sigmoid"
+            message = f"`{text}` becomes `{better}` by `{right}`, not by `{name}`"
+        own = e.source is context.program.source and e.source is source and span == e.span
+        context.report.emit(
+            "ACT020",
+            message,
+            source,
+            span,
+            help=[f"use `{better}`"],
+            fixes=[Fix(f"use `{better}`", [Edit(e.span, better)], Applicability.UNSAFE)] if own else (),
+        )
+
+
+def _activated_from(e: Expr) -> Expr:
+    while e.op == "call" or e.op == "component":
+        e = e.args[0]
+    return e
+
+
+def _parameter(e: Expr) -> bool:
+    """Whether a value is a parameter of the gaussians itself, raw or activated, rather than made of it."""
+    while (e.op == "call" and e.builtin.name in (*ACTIVATIONS, "detach")) or e.op == "component":
+        e = e.args[0]
+    return e.op in ("input", "field") and "parameter" in e.type.facts
+
+
 # Ratios
 
 

@@ -8,7 +8,7 @@ from ...diagnostics import Label
 from ...inputs import BY_NAME
 from ...interval import show
 from ...typed import Expr, TypedTerm
-from ...types import MAP, NUMBER, PARAMETER, TENSOR, VIEW
+from ...types import MAP, NUMBER, PARAMETER, STEP, TENSOR, VIEW
 from .context import Context
 from .flow import carried
 from .parts import POINTWISE, Part, parts, reduced, weight
@@ -122,9 +122,14 @@ def check_total(context: Context) -> None:
             if part.e.type.kind != NUMBER or not compared.holds(part.e):
                 continue
             value = weight(part, timeline)
-            if value is None or term.when is not None or term.group:
+            if (
+                value is None
+                or term.when is not None
+                or term.group
+                or any(f.type.stage == STEP for f, _ in part.factors)
+            ):
                 return  # the total changes during the run
-            total, first = total + value, first or term
+            total, first = total + _steepest(part.e, value), first or term
     if first is None or LEAST_TOTAL <= total <= MOST_TOTAL:
         return
     context.report.emit(
@@ -138,6 +143,14 @@ def check_total(context: Context) -> None:
         ],
         help=["let the photometric weights add up to 1, and scale the other terms against them"],
     )
+
+
+def _steepest(e: Expr, value: float) -> float:
+    """The weight of a loss whose slope is not 1 for large errors: `huber(delta=d) / d` weighs 1."""
+    delta = e.via.args.get("delta") if e.via is not None and e.via.prelude and e.via.name == "huber" else None
+    if delta is None or not delta.type.range.is_point or LEAST_TOTAL <= value <= MOST_TOTAL:
+        return value
+    return value * delta.type.range.lo
 
 
 class _Compared:

@@ -58,7 +58,6 @@ class Regions:
         self.structure = Structure()
         self._reads: dict[int, frozenset[str]] = {}
         self._zero: dict[int, tuple[Expr, ...]] = {}
-        self._calls: dict[tuple[int, int], ast.Call] | None = None
 
     def same(self, a: Expr, b: Expr) -> bool:
         """Whether two values are made in the same way."""
@@ -199,8 +198,9 @@ class Regions:
 
     def operands(self, e: Expr) -> dict[str, Expr]:
         """The operands of the call that made a value, as the user wrote it."""
-        if e.via is not None and e.via.prelude:
-            return dict(e.via.args)
+        via = None if e.via is None else e.via.called(self.name(e)) or e.via
+        if via is not None and via.prelude:
+            return dict(via.args)
         if e.op == "call" and e.builtin.name == self.name(e):
             return dict(zip(e.names, e.args))
         return {}
@@ -211,22 +211,13 @@ class Regions:
         return function is not None and function.comparing
 
     def call(self, e: Expr) -> ast.Call | None:
-        """The call in the program's own text that a value was made by."""
-        if e.source is not self.context.program.source:
-            return None
-        if self._calls is None:
-            self._calls = {}
-            stack: list[ast.Node] = [self.context.checker.program]
-            while stack:
-                top = stack.pop()
-                if isinstance(top, ast.Call):
-                    self._calls[(top.span.start, top.span.end)] = top
-                stack.extend(top.children())
-        return self._calls.get((e.span.start, e.span.end))
+        """The call in the program's text that a value was made by."""
+        texts = self.context.report.texts
+        node = texts.node(e) if texts is not None else None
+        return node if isinstance(node, ast.Call) else None
 
-    def without(self, node: ast.Node, e: Expr, factor: Expr) -> tuple[str, str] | None:
-        """The text of a product without one of its factors, and that of the factor."""
-        source = self.context.program.source
+    def without(self, node: ast.Node, e: Expr, factor: Expr, source: Source) -> tuple[str, str] | None:
+        """The text of a product without one of its factors, and that of the factor; ``source`` is that of the node."""
         parts = list(_factors(node, e))
         at = next((i for i, (_, value) in enumerate(parts) if self.same(value, factor)), None)
         if at is None or len(parts) < 2:

@@ -1,23 +1,26 @@
-"""Schedules that do not do what they look like: never on, always zero, off by one step, a gap, a lost average."""
+"""Schedules that do not do what they look like: off by one step, in the wrong unit, in the wrong order, a gap."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from ...diagnostics import Applicability, Edit, Fix, Label
-from ...interval import ZERO, show
-from ...live import Zeros
-from ...source import Span
-from ...spans import Timeline
-from ...steps import Existence, Steps
+from ...diagnostics import Applicability, Edit, Fix, Label, Severity
+from ...interval import show
+from ...steps import Steps
 from ...typed import Expr, TypedTerm
-from ...types import CONSTANT, PARAMETER, STEP, TENSOR
+from ...types import CONSTANT, PARAMETER, TENSOR
+from .clock import Clock
 from .context import Context
 
 STEPPED = {"after": ("a",), "before": ("b",), "between": ("a", "b"), "ramp": ("a", "b"), "linear": ("over",)}
 STEPPED |= {"loglinear": ("over",), "cosine": ("over",)}
 """Arguments of schedules that count what their first argument counts."""
 
+LEAST_STEPS = 10
+"""What is at least this counts steps, not parts of a run."""
+
+MOST_TEXT = 200
+"""Characters of a call that is written anew in a message."""
 
 MOST_FACTORS = 10_000
 """Factors that are looked at: a value that is multiplied by itself again and again has no end of them."""
@@ -37,83 +40,10 @@ def factors(e: Expr) -> Iterator[Expr]:
             stack.append(node.args[0])
 
 
-def check(context: Context) -> None:
-    """SCH002 for terms that never exist in this run, SCH005 for terms that are always 0."""
-    literal = Zeros({})
-    live = {id(t) for t in context.live}
-    timeline = context.timeline
-    for term in context.program.terms:
-        zero = next((f for f in factors(term.value) if f.type.stage == CONSTANT and f.type.range == ZERO), None)
-        if zero is not None or literal.is_zero(term.value):
-            _always_zero(context, term, zero or term.value, "this factor is 0")
-            continue
-        if context.max_steps is None or id(term) not in live:
-            continue
-        exists = None
-        # A flag, a mode or a missing input that switches a term off is no mistake of its schedule.
-        moving = [c for c in _conjuncts(term.when) if timeline.moves(c)]
-        for condition in moving:
-            found = timeline.nonzero(condition)
-            exists = found if exists is None else exists.also(found)
-        if exists is not None and (exists.never or exists.total() == 0):
-            if term.when is not None and exists.exact and term.when.type.range != ZERO:
-                _never(context, term, term.when)
-            continue
-        _weight(context, term, timeline, exists)
-
-
-def _never(context: Context, term: TypedTerm, when: Expr) -> None:
-    labels, names = [], []
-    for e in when.walk():
-        if e.op == "param" and e.value in context.program.params and e.value not in names:
-            info = context.program.params[e.value]
-            names.append(e.value)
-            labels.append(Label(info.span, f"now {_shown(info.value)}", info.source))
-    context.report.emit(
-        "SCH002",
-        f"this condition is never true within {context.max_steps:,} steps: term `{term.name}` never exists",
-        when.source,
-        when.span,
-        labels=labels,
-        help=["begin earlier, train longer, or remove the term for this run"],
-    )
-
-
-def _shown(value: float | bool | str) -> str:
-    return show(value) if isinstance(value, float) else str(value).lower()
-
-
-def _weight(context: Context, term: TypedTerm, timeline: Timeline, exists: Existence | None) -> None:
-    """Whether the weight is 0 at every step at which the term exists."""
-    together = exists
-    for factor in factors(term.value):
-        if factor.type.stage != STEP or 0.0 not in factor.type.range or not timeline.known(factor):
-            continue
-        if not timeline.moves(factor):
-            continue
-        found = timeline.nonzero(factor)
-        together = found if together is None else together.also(found)
-        if together.never and together.exact:
-            within = f"within {context.max_steps:,} steps" if found.never else "at the steps at which the term exists"
-            _always_zero(context, term, factor, f"0 {within}")
-            return
-
-
-def _always_zero(context: Context, term: TypedTerm, factor: Expr, why: str) -> None:
-    hidden = factor.source is context.report.hidden
-    context.report.emit(
-        "SCH005",
-        f"the weight of term `{term.name}` is always 0",
-        term.source if hidden else factor.source,
-        term.span if hidden else factor.span,
-        caption=why,
-        help=["remove the term, or make its weight a `param` whose default is 0 to switch it on from a config"],
-    )
-
-
 def check_steps(context: Context) -> None:
-    """SCH006 for conditions such as `step > 7000`, SCH007 for lengths that are a fraction of a step."""
-    roots = [t.value for t in context.program.terms] + [t.when for t in context.program.terms if t.when is not None]
+    """SCH006 for conditions such as `step > 7000`, SCH007 and SCH024 for the wrong unit, SCH003 for the wrong order."""
+    owners = (*context.program.terms, *context.program.memories.values())
+    roots = [e for o in owners for e in (o.value if isinstance(o, TypedTerm) else o.update, o.when) if e is not None]
     seen: set[int] = set()
     for root in roots:
         for e in root.walk():
@@ -124,6 +54,9 @@ def check_steps(context: Context) -> None:
                 _closed(context, e)
             elif e.op == "call" and e.builtin.name in STEPPED:
                 _fraction(context, e)
+                _against_progress(context, e)
+            if e.op == "call" and e.builtin.name in ("ramp", "piecewise"):
+                _backwards(context, e)
 
 
 def _closed(context: Context, e: Expr) -> None:
@@ -133,10 +66,11 @@ def _closed(context: Context, e: Expr) -> None:
         op, left, right = {"gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}[op], right, left
     if op not in ("gt", "le") or left.op != "input" or left.value != "step" or right.type.stage > PARAMETER:
         return
-    n = context.text(right)
-    after = right.type.range.lo + 1 if right.type.stage == CONSTANT and right.type.range.is_point else None
-    plain = right.op in ("const", "param")
-    text = show(after) if after is not None else f"{n} + 1" if plain else f"({n}) + 1"
+    n = context.here(right, e)
+    written = right.source is e.source and e.span.start <= right.span.start and right.span.end <= e.span.end
+    known = right.type.stage == CONSTANT and right.type.range.is_point and written
+    plain = right.op in ("const", "param") or n.isidentifier()
+    text = show(right.type.range.lo + 1) if known else f"{n} + 1" if plain else f"({n}) + 1"
     function, effect = ("after", "begins one step later") if op == "gt" else ("before", "ends one step later")
     context.report.emit(
         "SCH006",
@@ -144,7 +78,8 @@ def _closed(context: Context, e: Expr) -> None:
         e.source,
         e.span,
         notes=[
-            "spans of steps are half-open and count from 0: `after(step, a)` is step >= a, `before(step, b)` is step < b"
+            "spans of steps are half-open and count from 0: `after(step, a)` is step >= a, "
+            "`before(step, b)` is step < b"
         ],
         help=[f"write `{function}(step, {text})` if that is meant, or `{function}(step, {n})`"],
         fixes=[
@@ -160,56 +95,134 @@ def _fraction(context: Context, e: Expr) -> None:
     for name in STEPPED[e.builtin.name]:
         a = e.arg(name)
         if a is not None and a.type.stage == CONSTANT and a.type.range.is_point and 0 < a.type.range.lo < 1:
-            text = context.text(a)
+            call = replaced(e, {id(x): "progress"})
             context.report.emit(
                 "SCH007",
-                f"`{name}` of `{e.builtin.name}` counts steps, but {text} is a fraction of one step",
+                f"`{name}` of `{e.builtin.name}` counts steps, but {context.text(a)} is a fraction of one step",
                 a.source,
                 a.span,
-                help=[f"for a part of the run use `progress`, as in `{e.builtin.name}(progress, {text})`"],
+                help=[f"for a part of the run write `{call}`" if call else "for a part of the run use `progress`"],
             )
             return
 
 
-def check_every(context: Context) -> None:
-    """SCH020 for a term that exists at every k-th step and whose weight does not make up for it."""
-    for term in context.live:
-        for gate in _conjuncts(term.when):
-            if gate.op != "call" or gate.builtin.name != "every":
-                continue
-            k = gate.arg("k")
-            if k is None or k.type.range.hi <= 1 or _makes_up(context, term.value, k):
-                continue
-            text = context.text(k)
-            fixes = []
-            if term.source is context.program.source and term.value.source is term.source:
-                span = term.value.span
-                at = Span(span.start, span.start)
-                product = term.value.op in ("mul", "call", "const", "param", "div")
-                edits = (
-                    [Edit(at, f"{text} * ")]
-                    if product
-                    else [
-                        Edit(at, f"{text} * ("),
-                        Edit(Span(span.end, span.end), ")"),
-                    ]
-                )
-                fixes = [Fix(f"multiply by {text}", edits)]
-            context.report.emit(
-                "SCH020",
-                f"term `{term.name}` exists at one step in {text} only, and nothing makes up for the others",
-                gate.source,
-                gate.span,
-                labels=[Label(term.value.span, f"weighs {text} times less on average", term.value.source)],
-                help=[
-                    f"multiply the term by {text} to keep its average, or say that this is meant: "
-                    "`# splat: ignore[SCH020]` on this line"
-                ],
-                fixes=fixes,
-            )
+def counts_against_progress(context: Context, e: Expr) -> tuple[str, Expr] | None:
+    """The argument of a schedule of the progress that counts steps, and its name; None where there is none."""
+    if e.op != "call" or e.builtin.name not in STEPPED:
+        return None
+    x, form = e.arg("x"), Clock(context.timeline.params).form
+    part = None if x is None else form(x)
+    if part is None or not 0 < part.progress <= 1 or part.step or part.run:
+        return None
+    for name in (*STEPPED[e.builtin.name], "start"):
+        a = e.arg(name)
+        counted = None if a is None else form(a)
+        if a is None or counted is None or counted.step or counted.progress:
+            continue
+        if counted.run > 0 or (not counted.run and counted.constant >= LEAST_STEPS):
+            return name, a
+    return None
 
 
-def _conjuncts(when: Expr | None) -> list[Expr]:
+def _against_progress(context: Context, e: Expr) -> None:
+    """SCH024: `ramp(progress, 7000)` is at 1/7000 when the run ends."""
+    found, x = counts_against_progress(context, e), e.arg("x")
+    if found is None or x is None:
+        return
+    name, a = found
+    call = replaced(e, {id(x): "step"}) if x.op == "input" else ""
+    effect = {"after": "it is never true", "before": "it is always true", "between": "it never changes"}
+    context.report.emit(
+        "SCH024",
+        f"`{name}` of `{e.builtin.name}` counts steps, but `progress` is below 1 to the end of the run: "
+        f"{effect.get(e.builtin.name, 'the schedule hardly moves')}",
+        a.source,
+        a.span,
+        labels=[Label(x.span, "goes from 0 to 1", x.source), *parameters(context, a)],
+        help=[f"for steps write `{call}`" if call else "for steps use `step`"],
+        fixes=[Fix(f"write `{call}`", [Edit(x.span, "step")])] if call else [],
+    )
+
+
+def _backwards(context: Context, e: Expr) -> None:
+    """SCH003 for what is backwards with the values in force: the declared ranges allow it."""
+    if e.builtin.name == "ramp":
+        a, at = e.arg("a"), e.arg("b")
+        begin, end = (fixed(context, a), fixed(context, at)) if at is not None else (0.0, fixed(context, a))
+        at = at or a
+        help_ = "write the earlier step first; for a falling weight use `linear(step, 1, 0, over=, start=)`"
+        message = "this ramp ends at {unit}{end}, before it begins at {unit}{begin}"
+    else:
+        points = [p for p, n in zip(e.args, e.names) if n == "points" and p.op == "tuple"]
+        places = [fixed(context, p.args[0]) for p in points]
+        pairs = zip(places, places[1:], points[1:])
+        begin, end, at = next(
+            (p for p in pairs if p[0] is not None and p[1] is not None and p[1] <= p[0]), (0, 0, None)
+        )
+        help_ = "the points must be in order, each later than the one before"
+        message = "the points of this `piecewise` are out of order: {unit}{end} does not come after {unit}{begin}"
+        begin = None if at is None else begin
+    if begin is None or end is None or at is None or (e.builtin.name == "ramp" and end >= begin):
+        return
+    if all(n.type.stage == CONSTANT for x in e.args[1:] for n in x.args or (x,)):
+        return  # found where the call was typed
+    context.report.emit(
+        "SCH003",
+        message.format(begin=grouped(begin), end=grouped(end), unit=unit(e)),
+        e.source,
+        e.span,
+        labels=parameters(context, e),
+        help=[help_],
+        severity=Severity.WARNING,  # other values of the parameters are right
+    )
+
+
+def fixed(context: Context, e: Expr | None) -> float | None:
+    """A number that is the same at every step of this run; None for every other value."""
+    if e is None or not context.timeline.known(e) or context.timeline.direction(e) != 0:
+        return None
+    value = context.timeline.value(e, 0)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def parameters(context: Context, e: Expr) -> list[Label]:
+    """The parameters that a value reads, with their values in force."""
+    names = dict.fromkeys(n.value for n in e.walk() if n.op == "param" and n.value in context.program.params)
+    infos = [context.program.params[name] for name in names]
+    return [Label(info.span, f"now {_shown(info.value)}", info.source) for info in infos]
+
+
+def _shown(value: float | bool | str) -> str:
+    return show(value) if isinstance(value, float) else str(value).lower()
+
+
+def grouped(x: float) -> str:
+    """A number of steps, with commas."""
+    return f"{int(x):,}" if x == int(x) else show(x)
+
+
+def unit(e: Expr) -> str:
+    """The word before a number that a schedule counts."""
+    return "" if any(n.op == "input" and n.value == "progress" for n in e.walk()) else "step "
+
+
+def replaced(e: Expr, changes: Mapping[int, str]) -> str:
+    """The text of a call on one line, with other texts for some of its arguments; "" where they stand elsewhere."""
+    text, end = e.source.slice(e.span), e.span.end
+    if "#" in text or len(text) > MOST_TEXT:
+        return ""
+    arguments = sorted((a for a in e.args if id(a) in changes), key=lambda a: a.span.start, reverse=True)
+    for a in arguments:
+        if a.source is not e.source or not e.span.start <= a.span.start <= a.span.end <= end:
+            return ""
+        start = a.span.start - e.span.start
+        text = text[:start] + changes[id(a)] + text[a.span.end - e.span.start :]
+        end = a.span.start
+    return " ".join(text.split())
+
+
+def conjuncts(when: Expr | None) -> list[Expr]:
+    """The conditions that must all hold."""
     found, stack = [], [] if when is None else [when]
     while stack:
         e = stack.pop()
@@ -218,24 +231,6 @@ def _conjuncts(when: Expr | None) -> list[Expr]:
         else:
             found.append(e)
     return found
-
-
-def _makes_up(context: Context, value: Expr, k: Expr) -> bool:
-    key = context.structure.key
-    wanted = key(k)
-    return any(key(node) == wanted for f in factors(value) for node in _product(f))
-
-
-def _product(e: Expr) -> Iterator[Expr]:
-    stack, left = [e], MOST_FACTORS
-    while stack and left:
-        left -= 1
-        node = stack.pop()
-        yield node
-        if node.op in ("mul", "neg"):
-            stack.extend(node.args)
-        elif node.op == "div":
-            stack.append(node.args[0])
 
 
 def check_gaps(context: Context) -> None:
@@ -268,7 +263,8 @@ def check_gaps(context: Context) -> None:
             assert first.when is not None
             context.report.emit(
                 "SCH021",
-                f"`{first.name}` ends before step {one.stop:,} and `{second.name}` begins at step {other.start:,}: {what}",
+                f"`{first.name}` ends before step {one.stop:,} and `{second.name}` begins at step {other.start:,}: "
+                f"{what}",
                 second.when.source,
                 second.when.span,
                 labels=[Label(first.when.span, f"ends before step {one.stop:,}", first.when.source)],

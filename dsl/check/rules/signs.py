@@ -10,7 +10,6 @@ from .context import Context
 from .parts import Part, parts, reduced
 from .places import Places
 
-
 PLAIN = frozenset({"clamp", "max", "min", "raw", "resize", "blur", "gray", "component_mean", "block_mean", "normalize"})
 """Functions after which a value is still of the same quantity."""
 
