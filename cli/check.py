@@ -135,6 +135,7 @@ class Run:
         self._resolver = Resolver(options.line)
         self._settings_problems: set[str] = set()
         self._seen: set[tuple[object, ...]] = set()
+        self._elsewhere: dict[tuple[object, ...], int] = {}  # findings in files that are used, by place in `found`
         self._failed = False
         self._caches: dict[str, ResultCache] | None = None
         self._streams = options.format in ("full", "concise") and not (options.statistics or options.output_file)
@@ -226,6 +227,12 @@ class Run:
             found = self.check(given, given.text, settings)
         # A program may be reached twice: as a file, and through a config that names it.
         fresh = [d for d in found if _key(d) not in self._seen] if found else []
+        for d in found if self._elsewhere else ():
+            if d.source.name == given.name and (at := self._elsewhere.pop(_key(d), None)) is not None:
+                self.found[at] = d  # it can be fixed after all
+        for i, d in enumerate(fresh, len(self.found)):
+            if d.fixes and d.source.name != given.name:
+                self._elsewhere[_key(d)] = i
         if not fresh:
             return
         self._seen.update(map(_key, fresh))
@@ -242,7 +249,7 @@ class Run:
         if found or "splat:" in text:
             from .check_select import chosen
 
-            return chosen(found, given, text, settings)
+            return chosen(found, given, text, settings, self.options)
         return found
 
     @property

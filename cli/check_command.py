@@ -58,7 +58,7 @@ _SETTINGS = (
         help="The least severity that makes the exit status 1.  [default: warning]",
     ),
     click.option("--renderer", type=click.Choice(sorted(RENDERERS)), help="Check for what this renderer can supply."),
-    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Check for a training of N steps."),
+    click.option("--steps", type=click.IntRange(1, 10**12), metavar="N", help="Check for a training of N steps."),
     click.option(
         "--config",
         "configs",

@@ -12,25 +12,46 @@ if TYPE_CHECKING:
 
     from ..dsl.diagnostics import Diagnostic
     from ..dsl.settings import Settings
+    from .check import Options
     from .check_input import Input
 
 
-def chosen(found: Sequence[Diagnostic], given: Input, text: str, settings: Settings) -> list[Diagnostic]:
-    """The findings that comments and settings leave, with those about the comments."""
+def chosen(
+    found: Sequence[Diagnostic], given: Input, text: str, settings: Settings, options: Options
+) -> list[Diagnostic]:
+    """The findings that comments and settings leave, with those about the comments.
+
+    Only the text that is checked is fixed: fixes in the files that it uses are there to read.
+    """
     if given.is_config:
         found = [_without_fixes(d) if d.source.name == given.name else d for d in found]
+    found = [d if d.source.name == given.name else _only_shown(d) for d in found]
     selection = settings.selection
     off = {name: settings.ignored_in(name) for name in {given.name, *(d.source.name for d in found)}}
     if "splat:" in text or any("splat:" in d.source.text for d in found):
-        from ..dsl.suppress import apply
+        from ..dsl.suppress import apply, shows
+
+        of_run = {"renderer": settings.renderer, "steps": settings.steps, "data": options.data}
+        known = {name for name, value in of_run.items() if value is not None or given.is_config}
+        known |= {"half"} if options.half else set()
 
         def judged(code: str) -> bool:
             """Whether this run would have found a code if it were there."""
-            known = given.is_config or {"BUF": settings.renderer, "SCH": settings.steps}.get(code[:3], True) is not None
-            return known and selection.allows(code) and code not in off[given.name]
+            return shows(code, known) and selection.allows(code) and code not in off[given.name]
 
         found = apply(found, Source(text, given.name), judged)
     return [d for d in found if selection.allows(d.code) and d.code not in off.get(d.source.name, ())]
+
+
+def _only_shown(diagnostic: Diagnostic) -> Diagnostic:
+    """A finding with fixes that nobody applies."""
+    if not diagnostic.fixes:
+        return diagnostic
+    from ..dsl.diagnostics import Applicability, Fix
+
+    shown = copy(diagnostic)
+    shown.fixes = tuple(Fix(fix.title, fix.edits, Applicability.DISPLAY) for fix in diagnostic.fixes)
+    return shown
 
 
 def _without_fixes(diagnostic: Diagnostic) -> Diagnostic:

@@ -42,9 +42,10 @@ def config(path: str, format: str, **given: Any) -> int:
         if value is None:
             click.echo(f"# {key} is not set")
         elif key == "select":
-            families = {code[:3]: [c for c in value if c[:3] == code[:3]] for code in value}
-            lines = [f"  {json.dumps(codes)[1:-1]}," for codes in families.values()]
-            click.echo("\n".join([f"{key} = [  # {origin}", *lines, "]"]))
+            groups, off = _groups(value)
+            click.echo(f"{key} = {json.dumps(groups)}  # {origin}")
+            if off:
+                click.echo(f"ignore = {json.dumps(off)}")
         else:
             click.echo(f"{key} = {_toml(value)}  # {origin}")
     return 0
@@ -72,6 +73,27 @@ def _rows(settings: Settings) -> list[tuple[str, Any, str]]:
         ("exclude", [pattern for pattern, _ in settings.exclude], origin("exclude")),
         ("per-file-ignores", ignores, origin("per-file-ignores")),
     ]
+
+
+def _groups(on: list[str]) -> tuple[list[str], list[str]]:
+    """What is on in as few words as it takes: groups and codes, and the codes of those groups that are off.
+
+    Codes that nobody can switch off, and those that are no findings in a text, are left out.
+    """
+    from ..dsl.codes import all_codes
+    from ..dsl.settings_select import GROUPS, switchable
+
+    shown: list[str] = []
+    off: list[str] = []
+    for group in GROUPS:
+        codes = [code for code, record in all_codes().items() if record.group == group and switchable(code)]
+        chosen = [code for code in codes if code in on]
+        if chosen and 2 * len(chosen) > len(codes):
+            shown.append(group)
+            off += [code for code in codes if code not in on]
+        else:
+            shown += chosen
+    return shown, off
 
 
 _SELECTING = ("select", "extend-select", "ignore", "pedantic")

@@ -89,6 +89,10 @@ def ast_lines(tree: ast.Node, source: Source, label: str = "", depth: int = 0) -
         yield from ast_lines(child, source, f"{name}: ", depth + 1)
 
 
+DEEPEST = 200
+"""Levels that are indented."""
+
+
 def _nodes(label: str, values: tuple[object, ...]) -> Iterator[tuple[str, ast.Node]]:
     """The nodes in nested tuples, numbered: an argument of an `extern` is a pair of a name and a kind."""
     for i, value in enumerate(values):
@@ -121,23 +125,26 @@ def typed_lines(program: TypedProgram) -> Iterator[str]:
 def _typed_node(
     node: Expr, label: str, depth: int, uses: dict[int, int], shared: dict[int, int], home: Source
 ) -> Iterator[str]:
-    number = shared.get(id(node))
-    if number is not None:
-        yield f"{'  ' * depth}{label}%{number}"
-        return
-    mark = ""
-    if uses.get(id(node), 0) > 1 and node.args:
-        shared[id(node)] = len(shared)
-        mark = f"%{shared[id(node)]} = "
-    what = node.op
-    if node.op == "call":
-        what = f"{node.builtin.name}()"
-    elif node.value is not None:
-        what = f"{node.op} {node.value!r}"
-    yield f"{'  ' * depth}{label}{mark}{what}: {node.type!r}  {_place(node, home)}"
-    for i, child in enumerate(node.args):
-        name = f"{node.names[i]}=" if i < len(node.names) else ""
-        yield from _typed_node(child, name, depth + 1, uses, shared, home)
+    stack = [(node, label, depth)]  # no recursion: values nest deeply where names stand for them
+    while stack:
+        node, label, depth = stack.pop()
+        margin = "  " * min(depth, DEEPEST)
+        number = shared.get(id(node))
+        if number is not None:
+            yield f"{margin}{label}%{number}"
+            continue
+        mark = ""
+        if uses.get(id(node), 0) > 1 and node.args:
+            shared[id(node)] = len(shared)
+            mark = f"%{shared[id(node)]} = "
+        what = node.op
+        if node.op == "call":
+            what = f"{node.builtin.name}()"
+        elif node.value is not None:
+            what = f"{node.op} {node.value!r}"
+        yield f"{margin}{label}{mark}{what}: {node.type!r}  {_place(node, home)}"
+        names = [f"{name}=" for name in node.names[: len(node.args)]] + [""] * (len(node.args) - len(node.names))
+        stack += [(child, name, depth + 1) for child, name in reversed(list(zip(node.args, names)))]
 
 
 def _place(node: Expr, home: Source) -> str:

@@ -1,4 +1,4 @@
-"""``splatdsl explain``: the objective in a file, or the record behind a diagnostic code or a config key."""
+"""``splatdsl explain``: the objective in a file, or what a code, a config key or a word of the language means."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES = (".loss", ".yaml", ".yml")
 @click.option("--all", "everything", is_flag=True, help="Explain every code.")
 @click.option("--format", type=click.Choice(["text", "json"]), help="How it is printed; text by default.")
 @click.option("--latex", is_flag=True, help="Print the objective in a file as equations for LaTeX (amsmath).")
-@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Explain a file for a training of N steps.")
+@click.option("--steps", type=click.IntRange(1, 10**12), metavar="N", help="Explain a file for a training of N steps.")
 @click.option(
     "--set",
     "overrides",
@@ -30,7 +30,8 @@ def explain(
     steps: int | None,
     overrides: tuple[str, ...],
 ) -> int:
-    """Explain NAME: a file, a code (NAM001), its slug (unknown-name) or a config key (train.max_steps).
+    """Explain NAME: a file, a code (NAM001) or its slug, a config key (train.max_steps), or a word of the language:
+    a function (ssim), an input (alpha, state.scales), a region (masked), a kind (depth) or a keyword (when).
 
     Of a .loss file or a run config, print the objective: each term's formula, its weight and when it exists, what it
     reads and what it moves. `-` reads a program from standard input. The exit status is 1 when it has errors.

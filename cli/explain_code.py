@@ -86,8 +86,32 @@ def explain_name(name: str | None, everything: bool, format: str, keys: bool = T
                 click.echo(f"{key.dotted}: {key.wanted()}\n\n{key.option.doc}" + (f"\n{only}" if only else ""))
             return 0
         known += options
+        if _reference(name, format):
+            return 0
+        from ..dsl.check.functions import library_names
+        from ..dsl.inputs import BY_NAME, REGIONS
+
+        known += [*library_names(), *BY_NAME, *REGIONS]
     help = did_you_mean(name.upper() if name[-1:].isdigit() else name, known)
     raise click.UsageError(f"nothing is called `{name}`" + (f"; {help}" if help else ""))
+
+
+def _reference(name: str, format: str) -> bool:
+    """Print what the reference says of a function, an input, a region or a word; False where it says nothing."""
+    from ..dsl.reference import entry  # reads the records of all functions: not needed for a code
+
+    text = entry(name)
+    if text is None:
+        return False
+    if format == "json":
+        click.echo(json.dumps({"name": name, "text": text}, indent=2))
+        return True
+    parts = text.strip().split("```")
+    for i in range(1, len(parts), 2):  # the fences of Markdown become an indent, as in the records of codes
+        code = parts[i].partition("\n")[2].rstrip("\n")
+        parts[i] = "\n".join(f"    {line}".rstrip() for line in code.split("\n"))
+    click.echo(f"{name}\n\n{''.join(parts).rstrip()}")
+    return True
 
 
 @click.command()

@@ -21,7 +21,7 @@ PICTURES = (".png", ".svg", ".pdf")
 @click.argument("file")
 @click.option("-o", "--output", metavar="PICTURE", help="A .png, .svg or .pdf file; FILE_weights.png if not given.")
 @click.option("--terminal", is_flag=True, help="Draw in the terminal; so it is without matplotlib (the extra `plot`).")
-@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Length of the run, over the config's.")
+@click.option("--steps", type=click.IntRange(1, 10**12), metavar="N", help="Length of the run, over the config's.")
 @click.option(
     "--set",
     "overrides",

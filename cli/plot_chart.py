@@ -60,6 +60,10 @@ class Chart(NamedTuple):
     notes: tuple[str, ...]
 
 
+MOST_VALUES = 300_000
+"""Values that are worked out for a plot, beside those at which weights turn: fewer points where they are many."""
+
+
 def chart(record: Objective, title: str, assumed: bool, samples: int = 600) -> Chart:
     """The plot of an objective.
 
@@ -73,6 +77,8 @@ def chart(record: Objective, title: str, assumed: bool, samples: int = 600) -> C
     series: list[Series] = []
     notes: list[str] = []
     several = len(record.terms) > 1
+    values = sum(part.weight.curve.size for term in record.terms for part in term.parts)
+    samples = max(min(samples, MOST_VALUES // max(values, 1)), 16)
     for term in record.terms:
         name = f"{term.group}.{term.name}" if term.group else term.name
         if term.off:

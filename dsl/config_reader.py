@@ -229,10 +229,17 @@ class Reader:
     def read_program(self, path: str, node: Node) -> Source:
         """The text of the program's file; empty, with a finding, when it cannot be read."""
         try:
+            if os.path.exists(path) and not self.may_be_shown(path, node):
+                raise Unreadable("is not a `.loss` file")
             return Source(read_text(path, LOSS_LIMIT), path)
         except Unreadable as reason:
             self.error("CFG008", f"the loss `{path}` {reason}", node.place, help=[nearby(path, ".loss")])
             return Source("", path)
+
+    def may_be_shown(self, path: str, node: Node) -> bool:
+        """Whether findings may quote a file: who writes a config must not get to read any file of another machine."""
+        real, folder = os.path.realpath(path), os.path.realpath(self.folder or ".")
+        return real.endswith(".loss") or node.source.name == "--set" or os.path.commonpath([real, folder]) == folder
 
     def data_folder(self, config: RunConfig) -> None:
         """The scene's folder exists and looks like one."""

@@ -10,6 +10,9 @@ from .config_yaml import Node, Scalar
 from .suggest import did_you_mean
 
 _BOOLS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
+MOST = 10**12
+"""Whole numbers of a config are no larger."""
+
 _DIGITS = frozenset("0123456789_.+-eE")
 
 
@@ -51,6 +54,8 @@ def read_value(key: Key, node: Node) -> Any:
     ):
         if limit is not None and not inside:
             raise Refused("CFG007", f"`{key.dotted}` must be {key.wanted()}, not {shown(text)}")
+    if key.type == "int" and abs(value) > MOST:
+        raise Refused("CFG007", f"`{key.dotted}` is at most {MOST:,}, not {shown(text)}")
     return int(value) if key.type == "int" else value
 
 

@@ -13,7 +13,7 @@ from .config_origin import Piece, Place
 from .diagnostics import Diagnostic, Label, Sink
 from .source import Source, Span
 
-MAX_NODES = 10_000
+MAX_NODES = 2_000
 MAX_DEPTH = 40
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp")}
 _NULLS = {"", "~", "null", "Null", "NULL"}
@@ -105,6 +105,9 @@ def read_tree(source: Source, sink: Sink, start: int = 0) -> Node | None:
         at = start + int(error.position)
         message = f"a config holds no control characters such as U+{ord(source.text[at]):04X}"
         sink.add(Diagnostic("CFG001", message, source, Span(at, at + 1)))
+        return None
+    except (ValueError, OverflowError):  # an escape such as \U00110000
+        sink.add(Diagnostic("CFG001", "this is not valid YAML: an escape is no character", source, None))
         return None
     if root is None:
         return None

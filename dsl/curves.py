@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ Factors = Sequence[tuple[bool, Expr]]
 _THRESHOLDS = {"after": ("a",), "before": ("b",), "between": ("a", "b"), "ramp": ("a", "b")}
 _MEETING = ("min", "max", "clamp", "relu", "abs")
 _MOST = 2_000  # turns of one weight that are looked at
+_MOST_MEETING = 20  # arguments of one maximum that are compared with one another
 
 
 class Piece(NamedTuple):
@@ -60,9 +62,15 @@ class Curve:
         self.known = all(timeline.known(factor) for _, factor in self.factors)
         self.moves = any(timeline.moves(factor) for _, factor in self.factors)
 
+    @cached_property
+    def size(self) -> int:
+        """The number of values that have to be worked out for one step."""
+        return sum(1 for _, factor in self.factors for _ in factor.walk())
+
     def at(self, step: int) -> float:
         """The weight at a step; only for a known one."""
         product, env = 1.0, self.timeline.environment(step)
+        self.timeline.spend(self.size)
         for divides, factor in self.factors:
             value = float(evaluate(factor, env))
             product = float(OPERATORS["div"](product, value)) if divides else product * value
@@ -73,7 +81,8 @@ class Curve:
         found: set[float] = set()
         for _, factor in self.factors:
             for node in factor.walk():
-                found.update(self._turns(node))
+                if len(found) < 2 * _MOST and not self.timeline.exhausted:
+                    found.update(self._turns(node))
         end = self.timeline.end
         steps = sorted({math.ceil(s - 1e-9 * max(1.0, abs(s))) for s in found if -1 < s < end})
         return [s for s in steps if 0 < s < end][:_MOST]
@@ -89,6 +98,8 @@ class Curve:
         name = e.builtin.name
         x = e.arg("x")
         if name in _MEETING:
+            if len(e.args) > _MOST_MEETING:
+                return ()
             pairs = [(a, b) for i, a in enumerate(e.args) for b in e.args[i + 1 :]]
             zeros = [s for a in e.args for s in self._meets(a, 0.0)] if name in ("relu", "abs") else []
             return [*zeros, *(s for a, b in pairs for s in self._crossings(a, b))]
@@ -128,7 +139,7 @@ class Curve:
         return (at[0], slope) if close else None
 
     def pieces(self, within: Steps) -> list[Piece]:
-        """The weight between two steps as stretches of one shape each."""
+        """The weight between two steps as stretches of one shape each; none where that takes too long to find."""
         stop = self.timeline.end if within.stop is None else min(within.stop, self.timeline.end)
         open_end = self.timeline.max_steps is None and stop == HORIZON
         if not self.moves:
@@ -137,6 +148,8 @@ class Curve:
         marks = [within.start, *(t for t in self.turns() if within.start < t < stop), stop]
         found: list[Piece] = []
         for first, after in pairwise(marks):
+            if self.timeline.exhausted:
+                return []
             smooth = after < stop and not self._jumps(after)
             last = after if smooth else after - 1
             endless = open_end and after == stop

@@ -7,6 +7,9 @@ from enum import Enum
 
 from .source import Source, Span
 
+CUT_SHORT = "with so many findings the program is not checked any further"
+"""The note of the finding after which a check has stopped."""
+
 
 class Severity(Enum):
     """How bad a finding is."""

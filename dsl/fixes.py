@@ -6,7 +6,7 @@ import os
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from .diagnostics import Applicability, Diagnostic, Edit, Fix, Sink
+from .diagnostics import Applicability, Diagnostic, Edit, Fix, Severity, Sink
 from .source import Source, Span
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def count(found: Iterable[Diagnostic]) -> tuple[int, int]:
 
 
 def fix_text(text: str, name: str, check: Callable[[str], list[Diagnostic]], unsafe: bool) -> Outcome:
-    """Apply fixes until none is left.
+    """Apply fixes until none is left. A fix after which its finding is still there is taken back.
 
     Args:
         text: the text, without a byte-order mark.
@@ -60,16 +60,16 @@ def fix_text(text: str, name: str, check: Callable[[str], list[Diagnostic]], uns
         check: gives the findings of a text.
         unsafe: whether to apply unsafe fixes too.
     """
-    found = check(text)
-    fixed: list[str] = []
     problems: list[str] = []
+    at = Outcome(text, check(text), [], problems)
     refused: set[tuple[str, str, str]] = set()
-    seen = {text}
+    made: list[_Made] = []
+    rounds: list[tuple[Outcome, list[_Made]]] = []
     for _ in range(MAX_ROUNDS):
-        source = Source(text, name)
-        chosen = _choose(source, found, unsafe, refused)
+        source = Source(at.text, name)
+        chosen = _choose(source, at.found, unsafe, refused)
         if not chosen:
-            break
+            return at
         after = _changed(source, [fix for _, fix in chosen])
         if _worse(source, after):
             # One of them is wrong. Alone it shows which: the others then go on.
@@ -82,16 +82,99 @@ def fix_text(text: str, name: str, check: Callable[[str], list[Diagnostic]], uns
                 problems.append(f"the fix of {diagnostic.code} on line {diagnostic.line} breaks {name}: {fix.title}")
             else:
                 continue
-        if after in seen:
+        if after == at.text or any(after == before.text for before, _ in rounds):
             problems.append(f"the fixes of {', '.join(sorted({d.code for d, _ in chosen}))} undo each other")
-            break
-        seen.add(after)
-        text = after
-        fixed += [diagnostic.code for diagnostic, _ in chosen]
-        found = check(text)
-    else:
-        problems.append(f"{MAX_ROUNDS} rounds of fixes did not end")
-    return Outcome(text, found, fixed, problems)
+            return at
+        now = Outcome(after, check(after), [*at.fixed, *(d.code for d, _ in chosen)], problems)
+        wrong = _with_new_errors(at, now, chosen, check)
+        for diagnostic, fix in wrong:
+            refused.add(_key(diagnostic, fix))
+            problems.append(f"the fix of {diagnostic.code} on line {diagnostic.line} makes new errors: {fix.title}")
+        if wrong:
+            continue
+        edits = [edit for _, fix in chosen for edit in fix.edits]
+        rounds.append((at, made))
+        made = [one.after(edits) for one in made] + [_Made(len(rounds) - 1, d, fix, edits) for d, fix in chosen]
+        back = [one for one in made if one.is_in(now, name, unsafe)]
+        at = now
+        if back:
+            # What has been done since the first of them is not kept either: it was made for the wrong text.
+            first = min(one.round for one in back)
+            at, made = rounds[first]
+            del rounds[first:]
+            for one in back:
+                refused.add(_key(one.diagnostic, one.fix))
+                line = f"{one.diagnostic.code} on line {one.diagnostic.line}"
+                problems.append(f"the fix of {line} does not remove it from {name}: {one.fix.title}")
+    problems.append(f"{MAX_ROUNDS} rounds of fixes did not end")
+    return rounds[0][0] if rounds else at
+
+
+class _Made:
+    """A fix that was made in some round, and where in the text of now it has written."""
+
+    def __init__(self, round: int, diagnostic: Diagnostic, fix: Fix, edits: Sequence[Edit]) -> None:
+        self.round, self.diagnostic, self.fix = round, diagnostic, fix
+        self.written = [Span(start := _moved(e.span.start, edits), start + len(e.text)) for e in fix.edits]
+        self.place = _widened(diagnostic.span or Span(0, 0), edits)
+
+    def after(self, edits: Sequence[Edit]) -> _Made:
+        """The same after further edits."""
+        made = _Made(self.round, self.diagnostic, self.fix, ())
+        made.written, made.place = [_widened(span, edits) for span in self.written], _widened(self.place, edits)
+        return made
+
+    def is_in(self, now: Outcome, name: str, unsafe: bool) -> bool:
+        """Whether the finding is there still or again, rather than another one like it that has a fix of its own."""
+        if self.diagnostic.code[:3] == "SYN":
+            return False  # a statement shows one syntax error at a time, so the next may well read the same
+        for d in now.found:
+            if (d.code, d.message) != (self.diagnostic.code, self.diagnostic.message) or d.source.name != name:
+                continue
+            span, fix = d.span or Span(0, 0), best(d, unsafe)
+            near = self.place.start <= span.start < max(self.place.end, self.place.start + 1)
+            if near and (fix is None or any(_near(e.span, w) for e in fix.edits for w in self.written)):
+                return True
+        return False
+
+
+def _near(a: Span, b: Span) -> bool:
+    return a.start <= b.end and b.start <= a.end
+
+
+def _with_new_errors(
+    before: Outcome, now: Outcome, chosen: list[tuple[Diagnostic, Fix]], check: Callable[[str], list[Diagnostic]]
+) -> list[tuple[Diagnostic, Fix]]:
+    """The fixes of warnings to blame where a program has more errors than it had.
+
+    Beside what an error hid there may be others, so fixes of errors are not to blame.
+    """
+    most = _errors(before.found)
+    if _errors(now.found) <= most or any(d.severity is Severity.ERROR for d, _ in chosen):
+        return []
+    source = Source(before.text, chosen[0][0].source.name)
+    alone = [one for one in chosen if len(chosen) > 1 and _errors(check(_changed(source, [one[1]]))) > most]
+    return alone or chosen
+
+
+def _errors(found: Sequence[Diagnostic]) -> int:
+    return sum(d.severity is Severity.ERROR for d in found)
+
+
+def _widened(span: Span, edits: Sequence[Edit]) -> Span:
+    """A span after edits, with what they write at its ends."""
+    return Span(_moved(span.start, edits), _moved(span.end, edits, behind=True))
+
+
+def _moved(offset: int, edits: Sequence[Edit], behind: bool = False) -> int:
+    """Where a place of a text is after edits: before or behind what is written at the place itself."""
+    by = 0
+    for edit in edits:
+        if edit.span.end < offset or (edit.span.end == offset and (behind or edit.span.start < edit.span.end)):
+            by += len(edit.text) - (edit.span.end - edit.span.start)
+        elif edit.span.start < offset:  # the place itself was replaced
+            by += (len(edit.text) if behind else 0) - (offset - edit.span.start)
+    return offset + by
 
 
 def _key(diagnostic: Diagnostic, fix: Fix) -> tuple[str, str, str]:

@@ -171,6 +171,8 @@ class _Document:
                 self.rows.append((self.math.symbols.plain(name), self.math.tex(View(node, {}, values.get(_key(node))))))
             elif name in self.written.defs:
                 self.definition(name, values)
+            elif name in self.written.memories:
+                self.memory(self.written.memories[name], values)
         done: set[str] = set()
         while len(done) < len(self.math.losses):
             for symbol, body in list(self.math.losses.items()):
@@ -178,22 +180,33 @@ class _Document:
                     done.add(symbol)
                     self.rows.append((symbol, self.math.tex(body)))
 
+    def memory(self, node: ast.Memory, values: dict[tuple[int, int], Expr]) -> None:
+        """The equations of a memory: its value at a step from that of the step before, and where it begins."""
+        symbol = self.math.symbols.plain(node.name.text)
+        self.math.earlier = True
+        value = self.math.tex(View(node.update, {}, values.get(_key(node.update))))
+        when = "" if node.when is None else self.math.condition(View(node.when, {}, values.get(_key(node.when))))
+        self.math.earlier = False
+        rows = [(value, when), (f"{symbol}_{{t - 1}}", "")]
+        self.rows.append((f"{symbol}_{{t}}", cases(rows) if when else value))
+        self.rows.append((f"{symbol}_{{-1}}", self.math.tex(View(node.init, {}, values.get(_key(node.init))))))
+
     def definition(self, name: str, values: dict[tuple[int, int], Expr]) -> None:
         """The equation of a definition of the program."""
         node = self.written.defs[name].definition
         assert node is not None
         shown = ", ".join(self.math.symbols.plain(p.name.text) for p in node.parameters)
         hidden = {p.name.text: View(ast.Name(LOCAL + p.name.text, p.span)) for p in node.parameters}
-        left = rf"{self.math.symbols.plain(name)}\left( {shown} \right)"
+        left = self.math.symbols.plain(name) + (rf"\left( {shown} \right)" if shown else "")
         self.rows.append((left, self.math.tex(View(node.body, hidden, values.get(_key(node.body))))))
 
     def values(self) -> dict[tuple[int, int], Expr]:
         """Typed values by their place in the program's own text."""
         found: dict[tuple[int, int], Expr] = {}
-        for term in self.program.terms:
-            for e in term.value.walk():
-                if e.source is self.program.source:
-                    found.setdefault((e.span.start, e.span.end), e)
+        memories = self.program.memories.values()
+        roots = [t.value for t in self.program.terms] + [e for m in memories for e in (m.update, m.when, m.init) if e]
+        for e in (e for root in roots for e in root.walk() if e.source is self.program.source):
+            found.setdefault((e.span.start, e.span.end), e)
         return found
 
     def comments(self) -> list[str]:

@@ -12,7 +12,7 @@ from .inputs import COMPONENTS
 from .latex_symbols import GAUSSIAN, PIXEL, Symbols, cases, dotted, escaped, number_tex, upright
 from .typed import Expr
 from .types import CONSTANT
-from .written import Written
+from .written import Written, defaults
 
 MAX_NODES = 4_000
 """Pieces of one document that are printed; beyond that an ellipsis."""
@@ -59,12 +59,14 @@ class Math:
 
     Attributes:
         losses: the losses of the language that were named instead of written out: what stands for one, and the call.
+        earlier: whether memories are those of the step before, as in what updates them.
     """
 
     def __init__(self, written: Written) -> None:
         self.written = written
         self.symbols = Symbols()
         self.losses: dict[str, View] = {}
+        self.earlier = False
         self.left, self.depth = MAX_NODES, 0
 
     def tex(self, view: View, level: int = CONDITIONAL, index: str = "") -> str:
@@ -146,7 +148,11 @@ class Math:
             symbol = f"{{{inner or upright(rest)}}}^{{{upright(first.removeprefix(LOCAL))}}}"
             index = "" if inner is not None and inner != self.symbols.fixed(rest, "") else index
         e = view.expr
-        return f"{symbol}_{{{index}}}" if index and e is not None and e.type.kind.is_tensor else symbol
+        below = [index] if index and e is not None and e.type.kind.is_tensor else []
+        if name in self.written.memories:
+            below.append("t - 1" if self.earlier else "t")
+            self.symbols.used["t"] = "training step, from 0"
+        return f"{symbol}_{{{', '.join(below)}}}" if below else symbol
 
     def _binary(self, view: View, node: ast.Binary, level: int, index: str) -> str:
         at = LEVELS[node.op]
@@ -202,8 +208,8 @@ class Math:
                 if len(values) == len(views):
                     given[name] = [View(v.node, v.env, a) for v, a in zip(views, values)]
         if function.comparing:
-            given.setdefault("a", [View(named("rendered"))])
-            given.setdefault("b", [View(named("target"))])
+            for name, operand in defaults(function):
+                given.setdefault(name, [View(operand)])
         return given
 
     def _call(self, view: View, node: ast.Call, level: int, index: str) -> str:
@@ -256,7 +262,7 @@ class Math:
         return ("" if node.value in ("same", "linear") else node.value) if isinstance(node, ast.String) else None
 
     def _applied(self, symbol: str, args: list[str], after: str = "") -> str:
-        return rf"{symbol}\left( {', '.join(args)}{after} \right)"
+        return rf"{symbol}\left( {', '.join(args)}{after} \right)" if args or after else symbol
 
     def _definition(self, view: View, function: Function, node: ast.Call, level: int, index: str) -> str:
         """A definition of the language: written out if it is short, a loss that is a single mean by a symbol."""

@@ -36,6 +36,7 @@ _THROUGH: dict[str, tuple[str, ...]] = {
 """Parameters of the gaussians that a render buffer depends on; buffers that are not here carry no gradient."""
 
 _COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "has", "memory"})
+MOST_PARTS = 500  # summands that one term is taken apart into; what is left is one more
 _ITEM = frozenset({"target", "mask"})
 
 
@@ -225,7 +226,8 @@ class _Reader:
             inner, core = self.written.split(view, self.zeros)
             factors = [*outer, *inner]
             e, node = core.expr, core.node
-            operands = self.written.operands(core) if e is not None and e.op in ("add", "sub") else []
+            opens = e is not None and e.op in ("add", "sub") and len(found) + len(pending) < MOST_PARTS
+            operands = self.written.operands(core) if opens else []
             if not operands or e is None or any(a.type.is_host for a in e.args):
                 found.append((factors, core))
                 continue

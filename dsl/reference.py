@@ -16,10 +16,10 @@ from .builtins.spec import Builtin, ParamSpec
 from .check.functions import prelude
 from .check.kinds import EXTERN_ONLY, HOST, NAMED
 from .codes import all_codes
-from .facts import FACTS
+from .facts import FACTS, WORDS
 from .inputs import HOST_SIZES, INPUTS, REGIONS, VIEW_FIELDS
 from .interval import REALS, Interval
-from .words import HAS, KEYWORDS
+from .words import HAS, KEYWORDS, KIND_WORDS, UNITS
 
 GRAMMAR = Path(__file__).parents[1] / "grammar" / "loss.lark"
 
@@ -238,9 +238,33 @@ def _codes() -> Iterator[str]:
 
 
 def entry(name: str) -> str | None:
-    """The part of the page about one function, or None."""
-    heading = f"#### {name}\n"
+    """What the page says of a function, an input, a region, a kind or a keyword, or None."""
+    heading = f"#### {name}\n" if name != "has" else "### has\n"
     start = (text := page()).find(heading)
-    if start < 0:
-        return None
-    return re.split(r"\n#{2,4} ", text[start + len(heading) :], maxsplit=1)[0].strip() + "\n"
+    if start >= 0:
+        return re.split(r"\n#{2,4} ", text[start + len(heading) :], maxsplit=1)[0].strip() + "\n"
+    return _word(name)
+
+
+def _word(name: str) -> str | None:
+    """A sentence or two about a name that has no section of its own."""
+    said = []
+    for spec in INPUTS:
+        if spec.name == name:
+            shape = f"{spec.kind.describe()}" + (f" in {spec.range}" if spec.range != REALS else "")
+            facts = ", ".join(fact.value for fact in spec.facts.values())
+            said.append(f"An input that every program has: {shape}{f'; {facts}' if facts else ''}. {spec.doc}")
+    if name in REGIONS:
+        said.append(f"A region. {REGIONS[name]}")
+    if name in KEYWORDS:
+        said.append(f"A keyword. {KEYWORDS[name]}")
+    if name in KIND_WORDS:
+        said.append(f"A kind of `input`. {KIND_WORDS[name]}")
+    if name in UNITS:
+        said.append(f"A unit of `param`. {UNITS[name]}")
+    if name in WORDS:
+        of = ", ".join(WORDS[name].kinds) or "parameters of the gaussians"
+        said.append(f"A fact of {of}, one of {', '.join(f'`{w}`' for w in WORDS[name].words)}. {WORDS[name].doc}")
+    if name in HOST_SIZES:
+        said.append(f"A size that can be read as a number: {HOST_SIZES[name]}.")
+    return "\n\n".join(said) + "\n" if said else None

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from . import settings_select as select
 from . import settings_toml as toml
-from .config_values import shown
 from .diagnostics import Diagnostic, LossError, Sink
 from .files import Unreadable, read_text
 from .manifest import RENDERERS
@@ -135,9 +134,10 @@ def _problem(key: str, value: Any) -> _Problem | None:
     if not fine:
         example = '; write `["..."]`' if key in _LISTS and isinstance(value, str) else ""
         return "CFG102", f"`{key}` takes {wanted}, not {_what(value)}", f"it is {KEYS[key]}{example}", None
-    if key == "steps" and not 1 <= value <= MOST_STEPS:
-        wanted = "at least 1" if value < 1 else f"at most {MOST_STEPS:,}"
-        return "CFG103", f"`steps` is {wanted}, not {shown(str(value))}", None, None
+    if key == "steps" and value < 1:
+        return "CFG103", f"`steps` is at least 1, not {str(value)[:20]}", None, None
+    if key == "steps" and value > MOST_STEPS:
+        return "CFG103", f"`steps` is at most {MOST_STEPS:,}", None, None
     if isinstance(value, (list, dict)) and len(value) > MOST_ENTRIES:
         return "CFG103", f"`{key}` has more than {MOST_ENTRIES:,} entries", None, None
     patterns = value if key in ("exclude", "per-file-ignores") else ()
@@ -216,18 +216,18 @@ def _read(path: str, sink: Sink, below: list[_Table], asked: Origin | None = Non
     """The tables of a file and of those that it builds on, farthest first."""
     shown = os.path.relpath(path) if not os.path.relpath(path).startswith("..") else path
     real = os.path.realpath(path)
-    problem, help = "", ""
+    refused, help = "", ""
     if any(os.path.realpath(table.source.name) == real for table in below):
-        problem, help = f"`{shown}` builds on itself", "remove `extend`"
+        refused, help = f"`{shown}` builds on itself", "remove `extend`"
     elif len(below) >= MOST_FILES:
-        problem = f"more than {MOST_FILES} settings files build on one another"
+        refused = f"more than {MOST_FILES} settings files build on one another"
     elif asked is not None and not real.endswith(".toml"):  # a report about any other file would show what it holds
-        problem, help = f"`{shown}` is not a `.toml` file", "name a settings file"
+        refused, help = f"`{shown}` is not a `.toml` file", "name a settings file"
     elif asked is not None and not _in_project(real, os.path.dirname(os.path.realpath(below[0].source.name))):
-        problem, help = f"`{shown}` is outside the project's folder", "copy the file into the project"
-    if problem:
+        refused, help = f"`{shown}` is outside the project's folder", "copy the file into the project"
+    if refused:
         place = asked or (below[-1].source, None)
-        sink.add(Diagnostic("CFG105", problem, *place, help=[help] if help else []))
+        sink.add(Diagnostic("CFG105", refused, *place, help=[help] if help else []))
         return []
     try:
         source = Source(read_text(path, SETTINGS_LIMIT), shown)

@@ -51,6 +51,11 @@ def _records() -> dict[str, Code]:
     return all_codes()
 
 
+def switchable(code: str) -> bool:
+    """Whether a code is of findings in a text and can be switched on and off."""
+    return code[:3] not in _NOT_IN_A_TEXT and not always_on(code)
+
+
 def always_on(code: str) -> bool:
     """Whether a code can neither be ignored nor suppressed: there is nothing to run while it is found.
 

@@ -8,12 +8,14 @@ cannot be known beforehand (``chance``, ``has``, inputs of the host).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from .formula import expression_text
 from .host import OPERATORS, evaluate
 from .interval import REALS, UNIT, ZERO, Interval, point
+from .spans_bounds import agree, compared, curve, ends_of, flip
 from .steps import Existence, Gate, Steps, both
 from .typed import Expr
 from .types import FLAG
@@ -40,6 +42,7 @@ _RANGES = {
     "div": Interval.__truediv__,
     "pow": Interval.power,
 }
+_SPANS = ("after", "before", "between")
 _CLOCK = ("step", "max_steps", "progress")
 _RANDOM = ("chance", "bernoulli")
 _RISING = {"after": ("x",), "ramp": ("x",)}
@@ -89,6 +92,10 @@ class Timeline:
             self._spent += len(memo) - before
         return memo[id(e)]
 
+    def spend(self, values: int) -> None:
+        """Count values that were worked out elsewhere."""
+        self._spent += values
+
     @property
     def exhausted(self) -> bool:
         """Whether so much was asked for that answers are no longer exact."""
@@ -135,17 +142,17 @@ class Timeline:
         if e.op == "call":
             return self._call_direction(e, slopes)
         if e.op in ("neg", "not"):
-            return _flip(slopes[0], -1)
+            return flip(slopes[0], -1)
         if e.op in ("add", "and", "or"):
-            return _agree(slopes)
+            return agree(slopes)
         if e.op in ("sub", "gt", "ge", "lt", "le"):
             sign = -1 if e.op in ("lt", "le") else 1
-            return _flip(_agree([slopes[0], _flip(slopes[1], -1)]), sign)
+            return flip(agree([slopes[0], flip(slopes[1], -1)]), sign)
         if e.op == "mul":
             a, b = e.args
-            return _agree([_flip(s, self._sign(o)) for s, o in ((slopes[0], b), (slopes[1], a)) if s != 0])
+            return agree([flip(s, self._sign(o)) for s, o in ((slopes[0], b), (slopes[1], a)) if s != 0])
         if e.op == "div" and slopes[1] == 0:
-            return _flip(slopes[0], self._sign(e.args[1]))
+            return flip(slopes[0], self._sign(e.args[1]))
         return None
 
     def _sign(self, e: Expr) -> int | None:
@@ -160,16 +167,16 @@ class Timeline:
         x = dict(zip(e.names, slopes))
         moving = [n for n, s in zip(e.names, slopes) if s != 0]
         if set(moving) <= set(record.increasing) or set(moving) <= set(_RISING.get(record.name, ())):
-            return _agree([s for s in slopes if s != 0])
+            return agree([s for s in slopes if s != 0])
         if set(moving) <= set(_FALLING.get(record.name, ())):
-            return _flip(x["x"], -1)
+            return flip(x["x"], -1)
         if moving != ["x"]:
             return None
         if record.name in _BETWEEN_VALUES:
             v0, v1 = (self.value(a, 0) for a in (e.arg("v0"), e.arg("v1")) if a is not None)
-            return _flip(x["x"], 1 if v1 >= v0 else -1)
+            return flip(x["x"], 1 if v1 >= v0 else -1)
         rate = e.arg("rate") if record.name == "expdecay" else None
-        return None if rate is None else _flip(x["x"], -1 if self.value(rate, 0) >= 0 else 1)
+        return None if rate is None else flip(x["x"], -1 if self.value(rate, 0) >= 0 else 1)
 
     def bounds(self, e: Expr, start: int, stop: int) -> Interval:
         """What a known value can be at the steps from ``start`` up to, not including, ``stop``."""
@@ -178,7 +185,7 @@ class Timeline:
         values: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
         for node in (e,) if stop - start == 1 else self._plan(e):
             directed = stop - start == 1 or self.direction(node) is not None
-            memo[id(node)] = _ends(node, ends, values) if directed else self._bounds(node, memo)
+            memo[id(node)] = ends_of(node, ends, values) if directed else self._bounds(node, memo)
         self._spent += len(memo) + len(values[0]) + len(values[1])
         return memo[id(e)]
 
@@ -217,7 +224,7 @@ class Timeline:
         if e.op == "call":
             return self._call_bounds(e, args)
         if e.op in ("lt", "le", "gt", "ge", "eq", "ne"):
-            return _compared(e.op, args[0], args[1])
+            return compared(e.op, args[0], args[1])
         return UNIT if e.type.kind == FLAG else REALS
 
     def _call_bounds(self, e: Expr, args: list[Interval]) -> Interval:
@@ -225,7 +232,7 @@ class Timeline:
         if record.name == "piecewise":
             points = [self.value(a, 0) for a, n in zip(e.args, e.names) if n == "points" and self.direction(a) == 0]
             if len(points) == e.names.count("points"):
-                return _curve(record.host, args[e.names.index("x")], points, self._mode(e))
+                return curve(record.host, args[e.names.index("x")], points, self._mode(e))
         if record.range is None:
             return record.parsed.range
         named: dict[str, Interval | None] = {}
@@ -293,9 +300,30 @@ class Timeline:
         """The spans in which a known value is not 0, and whether they are exact."""
         if id(e) not in self._found:
             self._kept.append(e)
-            self._found[id(e)] = self._bisect(e)
+            self._found[id(e)] = self._plain(e) or self._bisect(e)
         found, exact = self._found[id(e)]
         return list(found), exact
+
+    def _plain(self, e: Expr) -> tuple[list[Steps], bool] | None:
+        """The span of ``after``, ``before`` and ``between`` of the step itself, by far the most common conditions."""
+        if e.op != "call" or e.builtin.name not in _SPANS:
+            return None
+        x = e.arg("x")
+        if x is None or x.op != "input" or x.value != "step":
+            return None
+        first, last = 0.0, float(self.end)
+        for name in ("a", "b"):
+            bound = e.arg(name)
+            if bound is None:
+                continue
+            if self.direction(bound) != 0:
+                return None
+            value = float(self.value(bound, 0))
+            if value != value:
+                return None
+            first, last = (max(first, value), last) if name == "a" else (first, min(last, value))
+        start, stop = min(math.ceil(min(first, self.end)), self.end), math.ceil(max(last, 0.0))
+        return ([Steps(start, stop)] if start < stop else []), True
 
     def _bisect(self, e: Expr) -> tuple[list[Steps], bool]:
         found: list[Steps] = []
@@ -321,43 +349,6 @@ class Timeline:
         return found, exact
 
 
-def _ends(e: Expr, ends: tuple[Any, Any], values: tuple[dict[int, Any], dict[int, Any]]) -> Interval:
-    """The range of a value that only rises or only falls, from its two ends."""
-    a = b = evaluate(e, ends[0], values[0])
-    if ends[0]["step"] != ends[1]["step"]:
-        b = evaluate(e, ends[1], values[1])
-    if not isinstance(a, (int, float)) or not isinstance(b, (int, float)) or a != a or b != b:
-        return REALS
-    return Interval(min(a, b), max(a, b))
-
-
-def _compared(op: str, a: Interval, b: Interval) -> Interval:
-    """The outcome of a comparison of two ranges; NaN was ruled out where they were made."""
-    if op in ("eq", "ne"):
-        same = a.is_point and a == b
-        if not same and not a.disjoint(b):
-            return UNIT
-        return point(float(same == (op == "eq")))
-    if op in ("gt", "ge"):
-        a, b = b, a
-    strict = op in ("lt", "gt")
-    if a.hi < b.lo or (a.hi == b.lo and not strict):
-        return point(1.0)
-    return ZERO if a.lo > b.hi or (a.lo == b.hi and strict) else UNIT
-
-
-def _flip(slope: int | None, sign: int | None) -> int | None:
-    return None if slope is None or sign is None else slope * sign
-
-
-def _agree(slopes: list[int | None]) -> int | None:
-    """The direction of a sum of values with these directions."""
-    if None in slopes:
-        return None
-    moving = {s for s in slopes if s}
-    return moving.pop() if len(moving) == 1 else 0 if not moving else None
-
-
 def _conjuncts(e: Expr) -> list[Expr]:
     """The parts that must all be other than 0: factors of a product, operands of ``and``, a dividend."""
     parts: list[Expr] = []
@@ -375,10 +366,3 @@ def _conjuncts(e: Expr) -> list[Expr]:
         else:
             parts.append(node)
     return parts
-
-
-def _curve(host: Any, x: Interval, points: list[tuple[float, float]], interp: str) -> Interval:
-    """The range of a piecewise curve: between two of its points it only rises or only falls."""
-    values = [float(host(v, points, interp)) for v in (x.lo, x.hi)]
-    values += [float(y) for p, y in points if x.lo <= p <= x.hi]
-    return Interval(min(values), max(values))

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 LONGEST = 100
 """Names above this many characters are nobody's slip of the pen, and comparing them would take long."""
 
+MOST = 1_000
+"""Candidates beyond this number come from no one who would read a suggestion."""
+
 
 def closest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """The candidates that a reader may have meant by ``name``, best first.
@@ -15,11 +18,12 @@ def closest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     when it has the same words in another case, order or spelling (``ssim-weight``, ``weight_ssim``). The order does
     not depend on the order of ``candidates``.
     """
-    if len(name) > LONGEST:
+    several = set(candidates)
+    if len(name) > LONGEST or len(several) > MOST:
         return []
     found: list[tuple[int, int, str]] = []
     folded, words = _fold(name), _words(name)
-    for candidate in set(candidates):
+    for candidate in several:
         if candidate == name or len(candidate) > LONGEST:
             continue
         other = _fold(candidate)

@@ -11,14 +11,14 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .diagnostics import Applicability, Diagnostic, Edit, Fix
+from .diagnostics import CUT_SHORT, Applicability, Diagnostic, Edit, Fix
 from .settings_select import always_on, code_of, suppressible
 from .source import Source, Span
 from .suggest import closest
 from .suppress_lines import Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
 MARK = "splat:"
 """A text without this holds no such comment."""
@@ -31,6 +31,18 @@ MOST_CODES = 5_000
 
 MOST_COMPLAINTS = 100
 """Findings about the comments of one text."""
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "BUF": ("renderer",),
+    "BUF002": ("renderer", "data"),
+    "BUF003": ("data",),
+    "DTP": ("half",),
+    "GRD006": ("renderer", "data"),
+    "NAN009": ("half",),
+    "SCH": ("steps",),
+    "SSM021": ("steps",),
+}
+"""What must be known of the run for some finding of a code, or of a family, to show."""
 
 _COMMENT = re.compile(r"#[ \t]*splat:[ \t]*(?P<kind>[\w-]*)[ \t]*(?P<list>\[(?P<codes>[^\]\[#\r\n]*)(?P<end>\])?)?")
 
@@ -70,6 +82,11 @@ class Comment:
         self.kind, self.items, self.span = kind, items, span
 
 
+def shows(code: str, known: Container[str]) -> bool:
+    """Whether a code is found in a program that has the mistake, where this is known of the run: see `NEEDS`."""
+    return all(need in known for need in NEEDS.get(code, NEEDS.get(code[:3], ())))
+
+
 def apply(
     found: Sequence[Diagnostic], own: Source | None = None, judged: Callable[[str], bool] | None = None
 ) -> list[Diagnostic]:
@@ -90,7 +107,8 @@ def apply(
         if of is None or not of.suppress(diagnostic):
             kept.append(diagnostic)
     if own is not None and (own.name, own.text) in comments:
-        broken = any(always_on(d.code) for d in found)  # more would be found if these were put right
+        # More would be found if these were put right. After so many findings the last rules have not run.
+        broken = any(always_on(d.code) for d in found) or any(CUT_SHORT in d.notes for d in found)
         kept += comments[own.name, own.text].complaints(kept, (lambda code: False) if broken else judged)
     return sorted(kept, key=lambda d: (d.source.name, d.span.start if d.span else -1, d.code, d.message))
 
@@ -208,8 +226,8 @@ class Comments:
                 fix = _safe(f"write `ignore{name}`", Edit(at or Span(end, comment.span.end), name))
             self._complain("SUP003", f"`{comment.kind}` names no code", comment.span, [fix])
         if len(self._mistakes) >= MOST_COMPLAINTS:
-            at = self._mistakes[-1]
-            at.notes = (*at.notes, "further comments are not looked at")
+            complaint = self._mistakes[-1]
+            complaint.notes = (*complaint.notes, "further comments are not looked at")
         return self._mistakes
 
     def _judge(self, comment: Comment, item: Item, judged: Callable[[str], bool] | None) -> None:

@@ -104,7 +104,7 @@ def _quotes(c: Context, sign: str) -> list[Fix]:
     rest = c.source.text[end : line_end if line_end >= 0 else None]
     length = next((i for i, letter in enumerate(rest) if letter in _CLOSING[sign]), -1)
     quoted = rest[: max(length, 0)]
-    if length < 0 or '"' in quoted or "#" in quoted or not quoted.isprintable():
+    if length < 0 or any(c in quoted for c in '"#()[]{}') or not quoted.isprintable():
         return []
     return _safe(f'write "{quoted}"', Edit(Span(start, end + length + 1), f'"{quoted}"'))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from . import ast
 from .check.functions import Function, library, prelude
 from .diagnostics import Sink
-from .formula import Printer, View, syntax
+from .formula import Printer, View, named, syntax
 from .live import Zeros
 from .parse import parse
 from .source import Source
@@ -71,6 +71,11 @@ class Written:
                     known.add(id(source))
                     found.append(source)
         return found
+
+    @property
+    def memories(self) -> dict[str, ast.Memory]:
+        """The declarations of `memory` by name."""
+        return {name: s for name, (s, _) in self.others.items() if isinstance(s, ast.Memory)}
 
     def function(self, name: str) -> Function | None:
         """What a call names."""
@@ -303,3 +308,10 @@ def minus_one(e: Expr) -> Expr:
     from .types import CONSTANT, NUMBER, Type
 
     return Expr("const", (), Type(CONSTANT, NUMBER, point(-1.0)), e.span, e.source, -1.0)
+
+
+def defaults(function: Function) -> list[tuple[str, ast.Expr]]:
+    """The two operands that a comparing function has if the call names none."""
+    if function.definition is not None:
+        return [(p.name.text, p.default) for p in function.definition.parameters[:2] if p.default is not None]
+    return [(p.name, named(p.default)) for p in function.params[:2] if p.default]

@@ -134,12 +134,12 @@ class Document:
         selection = project.selection
         off = {name: project.ignored_in(name) for name in {self.path, *(d.source.name for d in found)}}
         if any(suppress.MARK in text for text in (self.source.text, *(d.source.text for d in found))):
+            of_run = {"renderer": project.renderer, "steps": project.steps, "data": None}
+            known = {name for name, value in of_run.items() if value is not None or self.is_config}
 
             def judged(code: str) -> bool:
                 """Whether a code would have been found if it were there."""
-                needs = {"BUF": project.renderer, "SCH": project.steps}
-                known = self.is_config or needs.get(code[:3], True) is not None
-                return known and selection.allows(code) and code not in off[self.path]
+                return suppress.shows(code, known) and selection.allows(code) and code not in off[self.path]
 
             found = suppress.apply(found, self.source, judged)
         return [d for d in found if selection.allows(d.code) and d.code not in off.get(d.source.name, ())]

@@ -171,9 +171,7 @@ def _check_every(args: Mapping[str, Sequence[Expr]]) -> Problem | None:
     if offset is None or not (_constant(k) and _constant(offset)) or not 0 < k.type.range.lo <= offset.type.range.lo:
         return _check_step(args)
     period, shift = k.type.range.lo, offset.type.range.lo
-    message = (
-        f"an offset of {show(shift)} steps does what {show(shift % period)} does: a period is {show(period)} steps"
-    )
+    message = f"at every {show(period)} steps an offset of {show(shift)} is the same as one of {show(shift % period)}"
     return Problem("SCH023", message, offset, "write an offset below the period", fatal=False)
 
 
@@ -213,7 +211,7 @@ BETWEEN = Builtin(
 EVERY = Builtin(
     "every",
     "(x: host, k: whole > 0, offset: whole >= 0 = 0) -> flag",
-    "At every k-th step: x % k == offset. Multiply the term by k yourself to keep its average.",
+    "At every k-th step: x % k == offset % k. Multiply the term by k yourself to keep its average.",
     good="term size = 10 * 0.01 * scale_reg(state) when every(step, 10)",
     bad="term size = 0.01 * scale_reg(state) when every(step, 0)",
     bad_code="RNG003",

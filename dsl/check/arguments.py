@@ -86,7 +86,7 @@ def condition_help(e: Expr) -> list[str]:
     text = " ".join(e.source.slice(e.span).split())
     if e.op == "param" and e.type.kind == NUMBER:
         return [f"declare it as a flag, `param {e.value}: flag = true`, or compare it, as in `{e.value} > 0`"]
-    return [f"compare it, as in `{text} > 0`"] if e.type.kind == NUMBER else []
+    return [f"compare it, as in `{text} > 0`"] if e.type.kind == NUMBER and e.op != "const" else []
 
 
 def data_help(checker: Checker, e: Expr) -> list[str]:

@@ -126,7 +126,7 @@ def _count(checker: Checker, function: Function, node: ast.Call, scope: Scope) -
     if extra and named:
         written = ", ".join(f"`{name}={text}`" for name, text in zip(named, extra))
         hint = f"{'name them' if len(extra) > 1 and len(named) > 1 else 'name it'}: {written}"
-    elif function.name in ("max", "min") and function.builtin is not None and len(texts) == 1:
+    elif function.name in ("max", "min") and len(texts) == 1 and not isinstance(node.args[0], ast.Number):
         over = f"`component_{function.name}({texts[0]})`, over pixels or gaussians `{function.name}_over({texts[0]})`"
         hint = f"over the components of a value write {over}"
     checker.report.argument_count(

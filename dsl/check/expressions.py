@@ -33,6 +33,10 @@ The programs of published systems have at most some hundreds.
 """
 
 
+MOST_SUGGESTIONS = 30
+"""Unknown names and functions with a suggestion: comparing each of them with all others takes its time."""
+
+
 class Scope:
     """Where an expression stands: its text, the parameters of the definition around it, and its file.
 
@@ -212,6 +216,9 @@ class Checker:
         return error(node.span, scope.source)
 
     def _unknown_name(self, node: ast.Name, scope: Scope) -> None:
+        if self.report.errors > MOST_SUGGESTIONS:
+            self.report.unknown_name(node.id, scope.source, node.span, ())
+            return
         hint = ""
         function = self.function(node.id, scope)
         if function is not None:
@@ -229,6 +236,9 @@ class Checker:
 
     def unknown_function(self, name: ast.Ident, scope: Scope) -> None:
         """Report a call of something that is no function."""
+        if self.report.errors > MOST_SUGGESTIONS:
+            self.report.unknown_function(name.text, scope.source, name.span, ())
+            return
         hint = ""
         if name.text in scope.locals or name.text in BY_NAME or name.text in self.value_names() or name.text in REGIONS:
             hint = f"`{name.text}` is a value, not a function: to multiply write `{name.text} * (...)`"

@@ -78,17 +78,21 @@ def broadcast(report: Reporter, operands: list[Expr], source: Source, span: Span
         kind = e.type.kind
         if kind.space in ("", "any"):
             continue
-        joined = join_spaces(space, kind.space)
+        row = kind.space.isdigit()  # components alone, such as the mean of `[N 3]` over `N`: they go with any others
+        count = int(kind.space) if row else kind.components
+        joined = join_spaces(space, "" if row else kind.space)
         if joined is None:
             report.spaces(at, e, source, span, what)
             return None
         if joined != space:
             space, at = joined, e
-        if kind.components not in (found, 1):
+        if count not in (found, 1):
             if found != 1:
                 report.components(wide, e, source, span, what)
                 return None
-            found, wide = kind.components, e
+            found, wide = count, e
+    if not space and found != 1:
+        return Kind("tensor", str(found))
     return arithmetic_kind(space, found)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..diagnostics import Applicability, Diagnostic, Edit, Fix, Label, Severity, Sink
+from ..diagnostics import CUT_SHORT, Applicability, Diagnostic, Edit, Fix, Label, Severity, Sink
 from ..facts import FactSpec
 from ..inputs import RENDER_BUFFERS, buffer_of
 from ..interval import Interval, show
@@ -105,16 +105,15 @@ class Reporter:
         self.sink.add(diagnostic)
         self.errors += diagnostic.severity is Severity.ERROR and len(self.sink.items) > known
         if self.errors >= MOST_ERRORS or len(self.sink.items) >= MOST_FINDINGS:
-            diagnostic.notes = (*diagnostic.notes, "with so many findings the program is not checked any further")
+            diagnostic.notes = (*diagnostic.notes, CUT_SHORT)
             raise TooLarge
 
     def _for_all_callers(self, source: Source, fixes: Sequence[Fix]) -> list[Fix]:
         """A change of a definition that several calls share is not made because of one of them."""
-        checked: list[Fix] = []
+        texts, checked = self.texts, list[Fix]()
         for fix in fixes:
-            around = [self.texts.definition(source, edit.span) for edit in fix.edits] if self.texts else []
-            shared = self.texts and any(d is not None and self.texts.times_called(d) > 1 for d in around)
-            checked.append(Fix(fix.title, fix.edits, Applicability.DISPLAY) if shared else fix)
+            shown = texts is not None and any(texts.of_one_caller(source, edit) for edit in fix.edits)
+            checked.append(Fix(fix.title, fix.edits, Applicability.DISPLAY) if shown else fix)
         return checked
 
     # Names

@@ -6,10 +6,12 @@ body, by a fix or as advice, must use the body's own names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .. import ast
+from ..diagnostics import Edit
 from ..source import Source, Span
 from ..typed import Expr, TypedTerm
 from .functions import library
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 OPS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow", "and": "and", "or": "or"}
 OPS |= {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
+_WORDS = re.compile(r"[A-Za-z_]\w*")
 MOST_NODES = 2_000
 """Places that are looked through for one value."""
 
@@ -50,6 +53,16 @@ class Texts:
                 return s
         return None
 
+    def loses_parameter(self, definition: ast.Def, source: Source, edit: Edit) -> bool:
+        """Whether an edit of a definition takes out a parameter: in one call it was the same as something else."""
+        names = {p.name.text for p in definition.parameters}
+        return bool(names & set(_WORDS.findall(source.slice(edit.span))) - set(_WORDS.findall(edit.text)))
+
+    def of_one_caller(self, source: Source, edit: Edit) -> bool:
+        """Whether an edit is of a definition, and may be right for one of its calls only."""
+        around = self.definition(source, edit.span)
+        return around is not None and (self.times_called(around) > 1 or self.loses_parameter(around, source, edit))
+
     def times_called(self, definition: ast.Def) -> int:
         """How many calls of a definition the program has when all others are expanded."""
         files = len(self._checker.library.modules)
@@ -74,8 +87,8 @@ class Texts:
                     times[called] = sum(1 if c == 0 else count(c, depth + 1) for c in callers.get(called, ()))
             return times[called]
 
-        for called in callers:
-            count(called, 0)
+        for definition in callers:
+            count(definition, 0)
         return times
 
     # Values
@@ -110,7 +123,7 @@ class Texts:
             for node in _below(s):
                 at = next((n for n in node.children() if n.span == span and not isinstance(n, ast.Paren)), None)
                 if at is not None:
-                    first = isinstance(node, ast.Binary) and (node.op == "+" or (node.op == "-" and node.left is at))
+                    first = isinstance(node, ast.Binary) and node.op in ("+", "-") and node.left is at
                     return first or isinstance(node, (ast.Statement, ast.Call, ast.Keyword, ast.Paren))
         return False
 
@@ -182,7 +195,9 @@ def _parts(node: ast.Expr, value: Expr, module: Module) -> Iterator[tuple[ast.Ex
             yield node.operand, value.args[0]
     elif isinstance(node, ast.Conditional):
         if value.op == "if":
-            yield from zip((node.then, node.condition, node.otherwise), value.args)
+            yield node.then, value.args[0]
+            yield node.condition, value.args[1]
+            yield node.otherwise, value.args[2]
     elif isinstance(node, ast.Field):
         if value.op in ("component", "field") and value.args:
             yield node.value, value.args[0]
@@ -206,11 +221,11 @@ def _arguments(node: ast.Call, value: Expr, module: Module) -> Iterator[tuple[as
         names = ["r"]
     else:
         names = [p.name for p in function.params if not p.keyword_only] if function is not None else list(given)
-    for i, argument in enumerate(node.args):
+    for i, written in enumerate(node.args):
         at = min(i, len(names) - 1)
         values = given.get(names[at], []) if names else []
         if i - at < len(values):
-            yield argument, values[i - at]
+            yield written, values[i - at]
     for keyword in node.keywords:
-        for one in given.get(keyword.name.text, [])[:1]:
-            yield keyword.value, one
+        for first in given.get(keyword.name.text, [])[:1]:
+            yield keyword.value, first

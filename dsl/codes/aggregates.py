@@ -14,7 +14,8 @@ CODES: tuple[Code, ...] = (
         bad="term sparse = 0.01 * sum(state.opacities)",
         good="term sparse = 0.01 * sum(state.opacities) / N",
         group="suspicious",
-        fix="Take the mean, or divide by a size or by another sum; where the sum is meant, say so with a comment.",
+        fix="Take the mean, or divide by a size or by another sum; where the sum is meant, say so with the comment "
+        "`# splat: ignore[RED001]`.",
     ),
     Code(
         "RED002",

@@ -21,8 +21,8 @@ CODES: tuple[Code, ...] = (
         "floor-in-a-mean",
         "A mean over a region is written out with a floor of 1 or more under the sum of its weights.",
         "The floor counts as much as a whole pixel: soft weights that sum to less than it give too small a mean.",
-        bad="term spread = sum(masked * abs(rendered - target)) / max(sum(masked), 1)",
-        good="term spread = mean(abs(rendered - target), masked)\nterm empty = background_alpha()",
+        bad="term spread = sum(masked * abs(gray(rendered) - gray(target))) / max(sum(masked), 1)",
+        good="term spread = mean(abs(gray(rendered) - gray(target)), masked)\nterm empty = background_alpha()",
         group="pedantic",
         fix="Write `mean(x, r)`: it divides by what counts, and an empty region gives 0.",
         wrong_if="The weights are whole pixels, and empty regions should give 0.",
@@ -90,11 +90,13 @@ CODES: tuple[Code, ...] = (
         "nothing-acts-behind-the-mask",
         "A mask keeps pixels out of the loss, and no term acts on what is rendered there.",
         "Gaussians in front of the masked part get no gradient and stay: a mask hides, it does not remove.",
-        bad="term colour = l1(masked)",
-        good="term colour = l1(masked)\nterm empty = 0.1 * background_alpha()",
+        bad="term colour = l1(masked)\nterm solid = 0.01 * mean(1 - alpha, masked)",
+        good="term colour = l1(masked)\nterm solid = 0.01 * mean(1 - alpha, masked)\n"
+        "term empty = 0.1 * background_alpha()",
         group="pedantic",
         fix="Add a term such as `background_alpha()`.",
-        wrong_if="The mask hides something in front of a scene that goes on behind it.",
+        wrong_if="The mask hides something in front of a scene that goes on behind it. Programs that read neither "
+        "coverage nor the background are left out.",
     ),
     Code(
         "MSK014",

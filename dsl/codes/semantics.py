@@ -28,7 +28,7 @@ CODES: tuple[Code, ...] = (
         "SSM022",
         "signed-difference",
         "The mean of a difference is minimised, without `abs` or `sq`.",
-        "Errors of both signs cancel, and there is no least value: training makes the first operand as small as it can.",
+        "Errors of both signs cancel, and there is no least value: training makes the first operand ever smaller.",
         bad="term colour = mean(rendered - target, masked)",
         good="term colour = mean(abs(rendered - target), masked)",
         group="suspicious",

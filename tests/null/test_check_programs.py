@@ -120,7 +120,7 @@ def test_did_you_mean(text: str, suggestion: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("term t = l1 + 1", "is a function; call it"),
+        ("term t = l1 + 1", "call it: l1(), l1(r)"),
         ("term t = masked(rendered)", "is a value, not a function"),
         ("term a = l1()\nterm b = 2 * a", "terms are results only"),
         ("term t = after(step, 5)", "belongs after `when`"),

@@ -248,6 +248,34 @@ def test_explain(cli) -> None:
     assert "a whole number, at least 1" in cli("explain", "train.max_steps")[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ssim", "    term structure = 0.2 * (1 - ssim(masked))"),
+        ("l1", "    def l1(a=rendered, b=target, r=everywhere)"),
+        ("masked", "everywhere when the item has none"),
+        ("when", "the term does not exist"),
+        ("alpha", "Accumulated opacity"),
+        ("state.scales", "in (0, inf); activated"),
+        ("inverse", "one of `direct`, `inverse`"),
+        ("steps", "A unit of `param`"),
+        ("has", "optional inputs"),
+    ],
+)
+def test_explain_a_word_of_the_language(cli, name: str, words: str) -> None:
+    status, out, _ = cli("explain", name)
+    assert status == 0
+    assert out.startswith(f"{name}\n\n")
+    assert words in out
+    assert "```" not in out
+
+
+def test_explain_a_misspelled_function(cli) -> None:
+    status, _, err = cli("explain", "sssim")
+    assert status == 2
+    assert "did you mean `ssim`" in err
+
+
 def test_dump_ast(cli, write) -> None:
     write("a.loss", "param w = 0.2 in [0, 1]\nterm g.a = -w * l1(masked)  when after(step, 3)\n")
     status, out, _ = cli("dump", "--stage", "ast", "a.loss")

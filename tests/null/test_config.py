@@ -177,7 +177,7 @@ def test_wrong_values(value: str, code: str, message: str) -> None:
         (MINIMAL + "---\na: b\n", "CFG001", "one YAML document"),
         ("loss: a\x07\n", "CFG001", "U+0007"),
         ("loss: " + "[" * 100, "CFG001", "nested deeper"),
-        ("loss: [" + "1," * 20_000 + "]\n", "CFG001", "over 10000"),
+        ("loss: [" + "1," * 20_000 + "]\n", "CFG001", "over 2000"),
         ("loss: !!python/object/apply:os.system [ls]\n", "CFG002", "tags"),
         ("loss: &a [*a]\n", "CFG002", "inside what it refers to"),
         ("loss: a\n<<: {loss: b}\n", "CFG002", "merge keys"),
@@ -197,7 +197,7 @@ def test_aliases_cannot_blow_up() -> None:
     lines += [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
     found = _mistakes("\n".join(lines) + "\n")
     assert "CFG002" in _codes(found)
-    assert next(d for d in found if d.code == "CFG002").line == 4
+    assert 4 in [d.line for d in found if d.code == "CFG002"]
 
 
 def test_a_refused_value_is_not_reported_as_missing() -> None:

@@ -139,10 +139,17 @@ def test_fixing_any_text_ends_and_keeps_comments(text: str) -> None:
 # What fixes never do
 
 
-def finding(text: str, *edits: tuple[int, int, str], safe: bool = True, code: str = "USE001") -> Diagnostic:
+def finding(
+    text: str,
+    *edits: tuple[int, int, str],
+    safe: bool = True,
+    code: str = "USE001",
+    message: str = "a mistake",
+    span: Span | None = None,
+) -> Diagnostic:
     applicability = Applicability.SAFE if safe else Applicability.UNSAFE
     fix = Fix("change it", [Edit(Span(a, b), new) for a, b, new in edits], applicability)
-    return Diagnostic(code, "a mistake", Source(text, "a.loss"), Span(0, 1), fixes=[fix])
+    return Diagnostic(code, message, Source(text, "a.loss"), span or Span(0, 1), fixes=[fix])
 
 
 def test_overlapping_fixes_are_applied_one_after_the_other() -> None:
@@ -159,9 +166,9 @@ def test_overlapping_fixes_are_applied_one_after_the_other() -> None:
 
 def test_two_insertions_at_one_place_are_not_made_at_once() -> None:
     def check(text: str) -> list[Diagnostic]:
-        return [finding(text, (0, 0, "a")), finding(text, (0, 0, "b"))] if len(text) < 3 else []
+        return [finding(text, (0, 0, c), message=f"no {c}") for c in "ab" if c not in text]
 
-    assert fix_text("x", "a.loss", check, False).text == "aax"
+    assert fix_text("x", "a.loss", check, False) == ("bax", [], ["USE001", "USE001"], [])
 
 
 def test_a_fix_that_breaks_the_program_is_taken_back_and_reported() -> None:
@@ -191,15 +198,70 @@ def test_a_fix_never_eats_a_comment() -> None:
 
 def test_fixes_that_undo_each_other_end() -> None:
     def check(text: str) -> list[Diagnostic]:
-        return [finding(text, (0, 1, "b" if text[0] == "a" else "a"))]
+        return [finding(text, (0, 1, "b" if text[0] == "a" else "a"), message=f"not {text}")]
 
     outcome = fix_text("a", "a.loss", check, False)
     assert outcome.problems == ["the fixes of USE001 undo each other"]
 
 
 def test_fixes_without_end_end() -> None:
-    outcome = fix_text("x", "a.loss", lambda text: [finding(text, (0, 0, "a"))], False)
+    def check(text: str) -> list[Diagnostic]:
+        return [finding(text, (0, 0, "a"), message=f"{len(text)} is no good length")]
+
+    outcome = fix_text("x", "a.loss", check, False)
     assert outcome.problems == ["50 rounds of fixes did not end"]
+    assert (outcome.text, outcome.fixed) == ("x", []), "nothing of it is written"
+
+
+def test_a_fix_after_which_its_finding_is_there_is_taken_back() -> None:
+    """The others are made all the same."""
+
+    def check(text: str) -> list[Diagnostic]:
+        found = [finding(text, (0, 0, "("), (text.index("=") - 1, text.index("=") - 1, ")"))]
+        at = text.find("bad")
+        if at >= 0:
+            found.append(finding(text, (at, at + 3, "good"), message="bad", span=Span(at, at + 3), code="USE002"))
+        return found
+
+    outcome = fix_text("x = bad\n", "a.loss", check, False)
+    assert (outcome.text, outcome.fixed) == ("x = good\n", ["USE002"])
+    assert outcome.problems == ["the fix of USE001 on line 1 does not remove it from a.loss: change it"]
+    assert [d.code for d in outcome.found] == ["USE001"]
+
+
+def test_a_fix_whose_finding_comes_back_is_taken_back() -> None:
+    """Two fixes at one place that want the opposite of each other, and whose text only grows."""
+
+    def check(text: str) -> list[Diagnostic]:
+        turned = text.count("-") % 2
+        return [finding(text, (0, 0, "-"), message="not turned" if turned == 0 else "turned")]
+
+    outcome = fix_text("x\n", "a.loss", check, False)
+    assert outcome.text == "x\n"
+    assert outcome.problems == ["the fix of USE001 on line 1 does not remove it from a.loss: change it"]
+
+
+def test_a_finding_like_the_one_fixed_but_elsewhere_is_another_one() -> None:
+    def check(text: str) -> list[Diagnostic]:
+        starts = [i for i in range(len(text)) if text[i] == "b"]
+        return [finding(text, (i, i + 1, "g"), span=Span(i, i + 1)) for i in starts]
+
+    assert fix_text("bbab", "a.loss", check, False) == ("ggag", [], ["USE001"] * 3, [])
+
+
+def test_the_fix_of_a_warning_that_makes_an_error_is_taken_back() -> None:
+    def check(text: str) -> list[Diagnostic]:
+        at = text.index("=")
+        found = [finding(text, (0, 1, "y"), message="no y")] if text[0] != "y" else []
+        if "z" not in text:
+            found.append(finding(text, (at + 2, at + 3, "z"), message="no z", code="MSK001", span=Span(at, at + 1)))
+        else:
+            found.append(Diagnostic("NAM001", "no value", Source(text, "a.loss"), Span(0, 1)))
+        return found
+
+    outcome = fix_text("x = 1\n", "a.loss", check, False)
+    assert (outcome.text, outcome.fixed) == ("y = 1\n", ["USE001"])
+    assert outcome.problems == ["the fix of MSK001 on line 1 makes new errors: change it"]
 
 
 def test_fixes_of_other_files_display_only_ones_and_impossible_ones_are_not_applied() -> None:
@@ -316,9 +378,9 @@ def test_unsafe_fixes_only_on_request(cli, write, tmp_path: Path) -> None:
     ("text", "options", "line"),
     [
         (BAD, [], "[*] 1 fixable with --fix"),
-        (BAD + "term b = 2l1()\n", [], "[*] 1 fixable with --fix (1 more with --unsafe-fixes)"),
-        (BAD + "term b = 2l1()\n", ["--unsafe-fixes"], "[*] 2 fixable with --fix"),
-        ("term b = 2l1()\n", [], "1 fixable with --fix --unsafe-fixes"),
+        (BAD + "term b = 2l1(masked)\n", [], "[*] 1 fixable with --fix (1 more with --unsafe-fixes)"),
+        (BAD + "term b = 2l1(masked)\n", ["--unsafe-fixes"], "[*] 2 fixable with --fix"),
+        ("term b = 2l1(masked)\n", [], "1 fixable with --fix --unsafe-fixes"),
         ("term b = l1(maskd +)\n", ["--isolated"], None),
     ],
 )
@@ -330,7 +392,7 @@ def test_the_line_that_counts(cli, write, text: str, options: list[str], line: s
 
 
 def test_diff_changes_nothing(cli, write, tmp_path: Path) -> None:
-    write("a.loss", BAD + "term b = 2l1()")
+    write("a.loss", BAD + "term b = 2l1(masked)")
     status, out, err = cli("check", "a.loss", "--diff")
     assert status == 1
     assert out.splitlines() == [
@@ -339,12 +401,12 @@ def test_diff_changes_nothing(cli, write, tmp_path: Path) -> None:
         "@@ -1,2 +1,2 @@",
         "-" + BAD.rstrip(),
         "+" + FIXED.rstrip(),
-        " term b = 2l1()",
+        " term b = 2l1(masked)",
         "\\ No newline at end of file",
     ]
     assert err == "would fix 1 finding in 1 file\n"
-    assert (tmp_path / "a.loss").read_text() == BAD + "term b = 2l1()"
-    assert "+term b = 2 * l1()" in cli("check", "a.loss", "--diff", "--fix", "--unsafe-fixes")[1]
+    assert (tmp_path / "a.loss").read_text() == BAD + "term b = 2l1(masked)"
+    assert "+term b = 2 * l1(masked)" in cli("check", "a.loss", "--diff", "--fix", "--unsafe-fixes")[1]
     write("good.loss", "l1(masked)\n")
     assert cli("check", "good.loss", "--diff")[:2] == (0, "")
 
@@ -355,10 +417,10 @@ def test_the_diff_is_a_patch(cli, write, tmp_path: Path) -> None:
         pytest.skip("needs the program `patch`")
     import subprocess
 
-    write("a.loss", BAD + "term b = 2l1()")
+    write("a.loss", BAD + "term b = 2l1(masked)")
     _, out, _ = cli("check", "a.loss", "--diff", "--unsafe-fixes")
     subprocess.run([patch, "-s", "a.loss"], input=out.encode(), cwd=tmp_path, check=True)
-    assert (tmp_path / "a.loss").read_text() == FIXED + "term b = 2 * l1()"
+    assert (tmp_path / "a.loss").read_text() == FIXED + "term b = 2 * l1(masked)"
 
 
 def test_stdin_comes_out_fixed(run_cli, tmp_path: Path) -> None:
@@ -371,9 +433,9 @@ def test_stdin_comes_out_fixed(run_cli, tmp_path: Path) -> None:
 
 
 def test_windows_texts(cli, tmp_path: Path) -> None:
-    (tmp_path / "a.loss").write_bytes(b"\xef\xbb\xbfterm a = l1(masked & mask); term b = l2()\r\n")
+    (tmp_path / "a.loss").write_bytes(b"\xef\xbb\xbfterm a = l1(masked & mask); term b = l2(masked)\r\n")
     assert cli("check", "a.loss", "--fix")[0] == 0
-    assert (tmp_path / "a.loss").read_bytes() == b"\xef\xbb\xbfterm a = l1(masked and mask)\r\nterm b = l2()\r\n"
+    assert (tmp_path / "a.loss").read_bytes() == b"\xef\xbb\xbfterm a = l1(masked and mask)\r\nterm b = l2(masked)\r\n"
 
 
 def test_a_run_config_is_never_changed(cli, write, tmp_path: Path) -> None:

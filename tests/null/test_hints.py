@@ -6,12 +6,16 @@ import re
 
 import pytest
 
+from splatdsl.dsl import facts
 from splatdsl.dsl.api import check_text
-from splatdsl.dsl.check import hints
+from splatdsl.dsl.check import hints, hints_kinds, kinds
 from splatdsl.dsl.check.functions import library, library_names
 from splatdsl.dsl.inputs import BY_NAME, FIELDS, HOST_SIZES, REGIONS
 
 TABLES = {
+    "unit": hints_kinds.UNITS,
+    "kind": hints_kinds.KINDS,
+    **{f"fact of {kind}": words for kind, words in hints_kinds.FACTS.items()},
     "function": hints.FUNCTIONS,
     "value": hints.VALUES,
     "argument": hints.ARGUMENTS,
@@ -32,13 +36,16 @@ def test_an_entry_names_what_exists(table: str, name: str, text: str) -> None:
             assert field in FIELDS[record], f"{snippet!r} reads a field that does not exist"
         if re.fullmatch(r"[a-z_]+", snippet):
             fields = {f for several in FIELDS.values() for f in several}
-            assert snippet in KNOWN | fields | set(library_names()) | {"def", "input", "true", "false"}, snippet
+            words = {"def", "input", "true", "false", *facts.WORDS, *kinds.NAMED, *kinds.HOST}
+            assert snippet in KNOWN | fields | set(library_names()) | words, snippet
 
 
 def test_no_entry_is_a_name_of_the_language() -> None:
     assert [n for n in hints.FUNCTIONS if library(n) is not None] == []
     assert [n for n in hints.VALUES if n in KNOWN] == []
     assert [n for n in hints.STATE_FIELDS if n in FIELDS["state"]] == []
+    assert [n for n in hints_kinds.KINDS if n in kinds.NAMED or n in kinds.HOST] == []
+    assert [n for words in hints_kinds.FACTS.values() for n in words if n in facts.WORDS] == []
 
 
 @pytest.mark.parametrize(
@@ -90,3 +97,85 @@ def test_arguments_of_own_functions_are_not_answered_by_other_libraries() -> Non
 def test_fields_of_maps_have_no_colours() -> None:
     found = check_text("term a = mean(alpha.rgb)")
     assert [d.code for d in found] == ["NAM003"]
+
+
+INPUTS = "input feat: [B H W 16]\ninput sensor: depth[metric]\ninput mono: depth[relative]?\n"
+INPUTS += "extern net(image) -> (noise: map, seen: region)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "help_"),
+    [
+        ("input m: mask\nl1(m)", "NAM014", "write `region`"),
+        ("input m: depth[disparity]\nl1()", "NAM014", "write `inverse`"),
+        ("input m: normals[opengl]\nl1()", "NAM014", "OpenCV"),
+        ("param n: step = 3\nl1()", "NAM008", "`steps`"),
+        ("param n: iterations = 3\nl1()", "NAM008", "`steps`"),
+        ("param n: float = 3\nl1()", "NAM008", "`number`"),
+        ("l1() * cosine_annealing(step, 1, 0)", "NAM002", "cosine(step, v0, v1, over=n)"),
+        ("l1() * ramp(step, num_iterations)", "NAM001", "`max_steps`"),
+        ('tv(rendered, axes="xy")', "TYP001", 'write `axes="yx"`'),
+        ("l1", "NAM001", "call it: l1()"),
+        ("def f(a) = l1(a)\nterm t = f", "NAM001", "call it: f(a)"),
+        # regions of what is reduced
+        ("mean(state.scales, masked)", "TYP003", "for gaussians use `visible`"),
+        ("l1(visible)", "TYP003", "for pixels use `masked`"),
+        ("mean(median(alpha), masked)", "TYP012", "write `mean(median(alpha))`"),
+        # what is not reduced
+        ("median(alpha)", "TYP002", "`mean(median(alpha))`"),
+        ("0.8*abs(rendered - target) + 0.2*ssim_loss()", "TYP002", "`mean(abs(rendered - target))`"),
+        # arguments
+        ("max(state.scales)", "TYP006", "`component_max(state.scales)`"),
+        ("min(state.scales)", "TYP006", "`min_over(state.scales)`"),
+        ("l1(inside(5))", "TYP006", "name it: `border=5`"),
+        ("l1(random_boxes(3, 4))", "TYP006", "name them: `size=3`, `count=4`"),
+        ("huber(rendered, target, 0.1)", "TYP001", "name it: `delta=0.1`"),
+        ("tv(rendered, 2)", "TYP001", "name it: `power=2`"),
+        ("ssim_loss(rendered, target, 11)", "TYP001", "a region such as `masked`"),
+        ("mean(rendered, 0)", "TYP001", "`component_mean(x)`"),
+        ("ssim_loss(target)", "TYP010", "`ssim_loss(rendered, target)`"),
+        ("l1(rendered)", "TYP010", "`l1(rendered, target)`"),
+        ("l1(alpha)", "TYP010", "for those that are drawn `alpha > 0.5`"),
+        # kinds
+        ("param on: flag = 1\nl1() when on", "TYP001", "write `true`"),
+        ("param on = 1\nterm a = l1() when on", "TYP001", "`param on: flag = true`"),
+        (INPUTS + "mean(net(rendered))", "TYP001", "`net(rendered).noise` or `net(rendered).seen`"),
+        (INPUTS + "l1(rendered, feat)", "TYP004", "another value of 16 components"),
+        (INPUTS + "term a = l1() when mono", "TYP005", "`has(mono)`"),
+        ("term a = l1() when mask", "TYP005", "`has(mask)`"),
+        # facts
+        (INPUTS + "depth_l1(depth.accumulated, sensor)", "DEP001", "only if the two are known to agree"),
+        ("mean(log(state.log_scales))", "NAN006", "is a logarithm already: leave `log` out"),
+    ],
+)
+def test_the_help_can_be_followed(text: str, code: str, help_: str) -> None:
+    found = [d for d in check_text(text) if not d.code.startswith(("USE", "SYN"))]
+    assert [d.code for d in found] == [code]
+    assert help_ in " ".join(found[0].help)
+
+
+def test_the_summand_that_is_not_reduced_is_the_place() -> None:
+    (found,) = check_text("0.8*abs(rendered - target) + 0.2*ssim_loss()")
+    assert found.source.slice(found.span) == "abs(rendered - target)"
+    (found,) = check_text("abs(rendered - target) + alpha")
+    assert found.source.slice(found.span) == "abs(rendered - target) + alpha", "neither of the two is reduced"
+
+
+def test_data_does_not_depend_on_the_render() -> None:
+    (found,) = check_text("input m: map\nterm a = l1() when m")
+    assert "depends on the render" not in found.message
+    (found,) = check_text("term a = l1() when alpha")
+    assert "depends on the render" in found.message
+
+
+def test_a_fact_that_nobody_wrote_is_explained_at_the_declaration() -> None:
+    (found,) = check_text("input sensor: depth[metric]\nterm a = depth_l1(depth.accumulated, sensor)")
+    assert "accumulated depth (too small where the render is not opaque) with expected depth" in found.message
+    assert "`sensor` is expected depth: nothing else is said" in [label.text for label in found.labels]
+    (found,) = check_text("input mono: depth[inverse, relative]\nterm a = pearson_loss(depth, mono)")
+    assert "inverse is said here" in [label.text for label in found.labels]
+
+
+def test_one_disagreement_is_one_finding() -> None:
+    text = "input mono: depth[inverse, relative]\nlet a = align(depth, to=mono)\nterm t = l1(a, mono)"
+    assert [d.code for d in check_text(text)] == ["DEP003"]

@@ -147,6 +147,29 @@ def test_equations(program: str, equation: str) -> None:
     assert equation in _latex(program)
 
 
+def test_a_loss_of_normals_names_normals() -> None:
+    text = _latex("normal_consistency(masked)")
+    assert r"\left( \mathbf{n}, \mathbf{n}^{D};\, M \right)" in text
+    assert r"\hat{I}" not in text
+
+
+def test_a_definition_without_parameters_has_no_brackets() -> None:
+    text = _latex("def photo() = l1(masked)\nterm a = 2 * photo()")
+    assert r"\mathrm{photo} &=" in text
+    assert r"\left(  \right)" not in text
+
+
+def test_a_memory_is_defined_by_its_value_one_step_before() -> None:
+    text = _latex(
+        "memory level = 0.5 then 0.9 * level + alpha_mean when after(step, 9)\n"
+        "let alpha_mean = mean(alpha)\nterm a = mean(alpha) / max(level, 0.1)"
+    )
+    assert r"\max\left( \mathrm{level}_{t}, 0.1 \right)" in text
+    assert r"\mathrm{level}_{t} &= \begin{cases} 0.9 \, \mathrm{level}_{t - 1} +" in text
+    assert r"& \text{if } t \ge 9 \\ \mathrm{level}_{t - 1} & \text{otherwise}" in text
+    assert r"\mathrm{level}_{-1} &= 0.5" in text
+
+
 def test_no_two_parameters_share_a_symbol() -> None:
     text = _latex("param lambda_x = 1\nparam x_weight = 2\nterm a = lambda_x * l1()\nterm b = x_weight * l2()")
     assert r"\lambda_{\mathrm{x}} \, \mathcal{L}_{\mathrm{a}}" in text

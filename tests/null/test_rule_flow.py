@@ -227,3 +227,59 @@ def test_declarations_that_something_reads(text: str) -> None:
 
 def test_a_broken_program_is_not_searched_for_what_it_does_not_read() -> None:
     assert codes("param w = 0.2\nterm a = w * l1(", "USE") == []
+
+
+# What is said about a term that trains nothing
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "caption", "help_"),
+    [
+        ("mean(1 * (alpha > 0.5))", "alpha > 0.5", "a comparison has no gradient", "`mean(alpha)`"),
+        ("mean(radii)", "mean(radii)", "no gradient for `radii`", "radii > 20"),
+        ("mean(1 * visible)", "mean(1 * visible)", "no gradient for `visible`", "mean(state.scales, visible)"),
+        ("mean(target)", "mean(target)", "nothing in it is made by the gaussians", "it reads only `target`"),
+    ],
+)
+def test_why_a_term_trains_nothing(value: str, place: str, caption: str, help_: str) -> None:
+    (found_,) = found(f"{COLOUR}term odd = {value}", "GRD")
+    assert found_.source.slice(found_.span) == place
+    assert caption in found_.caption
+    assert help_ in found_.help[0]
+
+
+@pytest.mark.parametrize("value", ["l1(target, target)", "1 - ssim(target, target)"])
+def test_a_comparison_with_itself_is_one_finding(value: str) -> None:
+    (found_,) = found(f"{COLOUR}term odd = {value}", "GRD")
+    assert found_.code == "GRD004"
+    assert found_.help == ("compare with `rendered`",)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0.1 * depth_l1(detach(depth), sensor)", ["GRD001"]),
+        ("mean(abs(detach(depth) - sensor))", ["GRD001"]),
+        ("l1(detach(rendered), photo)", ["GRD001"]),
+        ("depth_l1(depth, sensor)", []),
+        ("l1(photo, target)", []),
+        ("mean(detach(alpha) * abs(photo - target))", []),
+        ("mean(abs(detach(alpha) - grid))", []),
+        ("l1(detach(rendered), near.rendered)", []),
+    ],
+)
+def test_data_is_not_trained(value: str, expected: list[str]) -> None:
+    declared = "input sensor: depth[metric]\ninput photo: image\ninput grid: [B H W]\ninput near: view[same]\n"
+    assert codes(f"{declared}{COLOUR}term odd = {value}", "GRD001") == expected
+
+
+def test_buffers_that_a_definition_reads_are_missing_at_its_call() -> None:
+    buffers = RENDERERS["gsplat"]
+    text = "def bend(r) = normal_consistency(r)\nterm a = l1() + normal_consistency() + 2 * normal_consistency(masked)"
+    both = found(text, "BUF", renderer_buffers=buffers)
+    assert [d.source.slice(d.span) for d in both] == ["normal_consistency()", "normal_consistency(masked)"]
+    assert all("`normals` and `normals_from_depth`" in d.message for d in both)
+    (own,) = found(text.partition("\n")[0] + "\nterm a = l1() + bend(masked)", "BUF", renderer_buffers=buffers)
+    assert own.source.slice(own.span) == "normal_consistency(r)"
+    (data,) = found("term a = l1()", "BUF", data_fields=frozenset())
+    assert data.source.slice(data.span) == "l1()"

@@ -79,7 +79,7 @@ FOUND = [
 SILENT = [
     "term a = mean(abs(rendered - target) * masked, everywhere)",
     "term a = mean(abs(rendered - target) * masked, masked)",
-    "term a = sum(abs(rendered - target) * masked) / (B * H * W * 3)",
+    "term a = sum(abs(rendered - target) * masked, everywhere) / (B * H * W * 3)",
     "term a = mean(masked) * l1()",
     "term a = mean(abs(rendered - target) * (1 - 0.5 * masked))",
     "term a = mean(abs(rendered - target) * (0.5 + masked))",
@@ -125,10 +125,8 @@ POSSIBLE = [
     ("term a = sum(masked * alpha) / max(sum(masked), 1)", "MSK003"),
     ("term a = sum(distortion, masked) / (3 * sum(masked) + 1)", "MSK003"),
     ("term a = l1(region(alpha))", "MSK006"),
-    ("term a = l1(masked)", "MSK013"),
-    ("term a = l1(masked) + ssim_loss()\nterm b = background_alpha()", "MSK020"),
-    ("term a = l1(masked) + lpips()\nterm b = background_alpha()", "MSK020"),
-    ("term a = mean(abs(rendered - target), masked) + l2(rendered, target)\nterm b = background_alpha()", "MSK020"),
+    ("term a = l1(masked) + 0.01 * mean(1 - alpha, masked)", "MSK013"),
+    ("term a = photometric(masked)\nterm b = 0.01 * mean(1 - alpha, masked)", "MSK013"),
     (SENSOR + "term a = l1(minmax(depth), minmax(sensor))", "RNG006"),
     ("term a = l1() + ssim_loss() / 2", "SSM002"),
     ("term a = l1() + 0.5 * (1 - ms_ssim()) / 2", "SSM002"),
@@ -141,6 +139,9 @@ NOT_POSSIBLE = [
     "term a = l1(alpha > 0.5)",
     "term a = mean(alpha, region(alpha))",
     "term a = l1(masked)\nterm b = 0.1 * mean(alpha, unmasked)",
+    "term a = l1(masked)",
+    "term a = l1(masked)\nterm b = 0.1 * mean(1 - alpha, masked)\nterm c = 0.01 * opacity_entropy(state)",
+    "term a = l1(masked)\nterm b = 0.1 * mean(alpha * (1 - masked), everywhere)",
     "term a = l1(masked) + ssim_loss(everywhere)\nterm b = background_alpha()",
     "term a = l1(masked) if has(mask) else l1()\nterm b = background_alpha()",
     "term a = l1(masked) when has(mask)\nterm b = l1()\nterm c = background_alpha()",
@@ -170,6 +171,18 @@ def test_possibilities(text: str, code: str) -> None:
     own = {code} | ({"SSM006"} if code == "SSM006" else set())
     assert set(codes(text, pedantic=True)) == own
     assert codes(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "term a = l1(masked) + ssim_loss()",
+        "term a = l1(masked) + lpips()",
+        "term a = mean(abs(rendered - target), masked) + l2(rendered, target)",
+    ],
+)
+def test_a_mask_in_one_comparison_only(text: str) -> None:
+    assert codes(text) == ["MSK020"]
 
 
 @pytest.mark.parametrize("text", NOT_POSSIBLE, ids=[t.splitlines()[0] for t in NOT_POSSIBLE])

@@ -441,11 +441,20 @@ def test_config_shows_values_and_where_they_come_from(cli, write) -> None:
     assert "steps = 500  # base.toml:2" in lines
     assert 'renderer = "gsplat"  # --renderer' in lines
     assert "exclude = []  # default" in lines
-    assert any(line.startswith("select = [  # select: base.toml:1") for line in lines)
+    chosen = [line for line in lines if line.startswith("select = ")]
+    assert [line.partition("  # ")[2] for line in chosen] == ["select: base.toml:1"]
+    assert all(code.startswith("SCH") for code in json.loads(chosen[0].partition("  # ")[0].removeprefix("select = ")))
     _, out, _ = cli("config", ".", "--format", "json", "--isolated")
     made = json.loads("\n".join(out))
     assert made["file"] is None
     assert made["settings"]["fail-level"] == {"value": "warning", "from": "default"}
+
+
+def test_config_shows_groups_and_what_is_off(cli) -> None:
+    _, lines, _ = cli("config", ".", "--isolated", "--ignore", "MSK001")
+    assert any(line.startswith('select = ["correctness", "suspicious", "style"]') for line in lines)
+    assert 'ignore = ["MSK001"]' in lines
+    assert not any("SYN001" in line for line in lines), "nobody can switch that off"
 
 
 def test_config_of_a_broken_file(cli, write) -> None:

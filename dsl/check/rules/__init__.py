@@ -123,3 +123,5 @@ def run_rules(
                 rule.run(context)
             except TooLarge:  # it has reported as much as anyone reads
                 return
+            except RecursionError:  # what nests so deeply is beyond what some rules follow
+                continue

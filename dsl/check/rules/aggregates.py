@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...diagnostics import Applicability, Edit, Fix, Label
-from ...source import Span
+from ...source import Source, Span
 from ...typed import Expr, TypedTerm
 from .context import Context
 from .flow import STOPS, same
@@ -14,8 +14,8 @@ from .places import Places
 
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 GROWS = {
-    "pixels": ("the resolution", "`H * W`", "at another resolution the same weight means something else"),
-    "gaussians": ("the number of gaussians", "`N`", "densification changes that number during training"),
+    "pixels": ("B * H * W", "another resolution changes how many there are, and the weight with it"),
+    "gaussians": ("N", "densification changes how many there are, and the weight with it"),
 }
 
 
@@ -90,7 +90,8 @@ class _Sizes:
 def _sum(context: Context, places: Places, term: TypedTerm, e: Expr) -> None:
     x = e.arg("x")
     assert x is not None
-    what, count, effect = GROWS[x.type.kind.layout]
+    what = x.type.kind.layout
+    count, effect = GROWS[what]
     source, span = places.at(e)
     fixes = []
     if source is context.program.source and source.text.startswith("sum(", e.span.start) and source is e.source:
@@ -98,16 +99,18 @@ def _sum(context: Context, places: Places, term: TypedTerm, e: Expr) -> None:
         fixes = [Fix("take the `mean`", [Edit(word, "mean")], Applicability.UNSAFE)]
     context.report.emit(
         "RED001",
-        f"term `{term.name}` grows with {what}: nothing divides this sum",
+        f"term `{term.name}` adds up all {what}: {effect}",
         source,
         span,
-        notes=[effect],
-        help=[
-            f"take the `mean`, or divide by {count} or by another `sum`; "
-            "if the sum is meant, say so: `# splat: ignore[RED001]`"
-        ],
+        help=[f"write `{_mean(source, span)}`, or divide by `{count}`"],
         fixes=fixes,
     )
+
+
+def _mean(source: Source, span: Span) -> str:
+    """The text of a sum as a mean."""
+    text = " ".join(source.slice(span).split())
+    return f"mean{text.removeprefix('sum')}" if text.startswith("sum(") and len(text) <= 60 else "mean(...)"
 
 
 # A weight that is applied twice

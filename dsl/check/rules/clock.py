@@ -76,10 +76,10 @@ class Bound(NamedTuple):
         return self if size in (0, 1) else Bound(self.form.over(size), self.strict)
 
 
-def literals(condition: Expr) -> list[tuple[Expr, bool]]:
-    """The conditions that must all hold, each with False where it must not."""
+def literals(condition: Expr, wanted: bool = True) -> list[tuple[Expr, bool]]:
+    """The conditions that must all hold for a condition to be as wanted, each with False where it must not."""
     found: list[tuple[Expr, bool]] = []
-    stack, seen = [(condition, True)], set[tuple[int, bool]]()
+    stack, seen = [(condition, wanted)], set[tuple[int, bool]]()
     while stack:
         e, wanted = stack.pop()
         if (id(e), wanted) in seen:
@@ -128,7 +128,8 @@ class Clock:
             sign, strict = _SIGNS[e.op]
             return self._bound(e.args[0], e.args[1], sign, strict, wanted)
         if e.op == ("eq" if wanted else "ne"):
-            return self._bound(*e.args, 1.0, False, True) + self._bound(*e.args, -1.0, False, True)
+            left, right = e.args
+            return self._bound(left, right, 1.0, False, True) + self._bound(left, right, -1.0, False, True)
         if e.op != "call":
             return []
         x, a, b = (e.arg(name) for name in ("x", "a", "b"))
@@ -162,9 +163,9 @@ class Clock:
 
     def _form(self, e: Expr) -> Form | None:
         if e.op in ("const", "param"):
-            value = e.value if e.op == "const" else self.params.get(e.value)
-            finite = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < inf
-            return Form(float(value)) if finite else None
+            value: Any = e.value if e.op == "const" else self.params.get(e.value)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            return Form(float(value)) if number and abs(value) < inf else None
         if e.op == "input":
             return {"step": Form(step=1.0), "max_steps": Form(run=1.0), "progress": Form(progress=1.0)}.get(e.value)
         args = [self._forms[id(a)] for a in e.args]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ...diagnostics import Applicability, Edit, Fix, Label
 from ...typed import Expr, TypedTerm
+from .composite import factors
 from .context import Context
 from .regions import RENDERED, TARGET, Regions, is_factor
 
@@ -23,7 +24,7 @@ def shared_out(regions: Regions) -> set[int]:
     found: set[int] = set()
     for _, e in regions.context.values():
         for above, below in _quotients(e):
-            shares = [x for n in below.walk() if n.op == "call" and n.builtin.name == "mean" for x in n.args[:1]]
+            shares = [n.args[0] for n in _near(below) if n.op == "call" and n.builtin.name == "mean"]
             if not shares:
                 continue
             weights = [f for x in shares for f in regions.zero_outside(x)]
@@ -42,6 +43,17 @@ def _quotients(e: Expr) -> Iterator[tuple[Expr, Expr]]:
         for above, over in (e.args, e.args[::-1]):
             if over.op == "div" and over.args[0].type.is_host:
                 yield above, over.args[1]
+
+
+def _near(e: Expr) -> Iterator[Expr]:
+    """A divisor and what it is made of pointwise: floors and factors apart, no further than anyone writes."""
+    stack, left = [e], 30
+    while stack and left:
+        node = stack.pop()
+        left -= 1
+        yield node
+        if node.op in ("add", "mul", "div") or (node.op == "call" and node.builtin.name in ("max", "clamp", "detach")):
+            stack.extend(node.args)
 
 
 def _summands(e: Expr) -> Iterator[Expr]:
@@ -151,7 +163,7 @@ def _third(e: Expr, host: Expr) -> bool:
     if not host.type.is_host or not at.is_point or at.lo <= 0 or (e.op == "div" and host is not e.args[1]):
         return False
     thirds = (at.lo if e.op == "div" else 1 / at.lo) / 3
-    return thirds > 0.9 and abs(thirds - round(thirds)) < 0.01
+    return 0.9 < thirds < 1_000 and abs(thirds - round(thirds)) < 0.01
 
 
 def _unscaled(e: Expr) -> tuple[Expr, bool]:
@@ -180,9 +192,9 @@ def _by_region(regions: Regions, term: TypedTerm, e: Expr, above: Expr) -> None:
     if r is not None and r.type.kind.space != "any":
         shared, over = regions.same(r, region), r
     else:
-        over = next(
-            (f for f in regions.zero_outside(x) if any(regions.same(f, w) for w in _weights(regions, region))), x
-        )
+        weights = (region, *regions.zero_outside(region))
+        inside = (*regions.zero_outside(x), *factors(x))
+        over = next((f for f in inside if any(regions.same(f, w) for w in weights)), x)
         shared = over is not x and over.type.kind.components == 1
     if not shared:
         return
@@ -207,10 +219,6 @@ def _by_region(regions: Regions, term: TypedTerm, e: Expr, above: Expr) -> None:
         if made and e.source is context.program.source
         else (),
     )
-
-
-def _weights(regions: Regions, region: Expr) -> tuple[Expr, ...]:
-    return (region, *regions.zero_outside(region))
 
 
 def _counted(e: Expr) -> Expr | None:

@@ -30,6 +30,9 @@ class _Parts(NamedTuple):
 
 def check(context: Context) -> None:
     """SCH020 for a term that exists now and then and whose weight does not make up for it."""
+    whens = (e for term in context.live if term.when is not None for e in term.when.walk())
+    if not any(_is_gate(e) for e in whens) and not any(_is_gate(e) for _, e in context.values()):
+        return
     parts = {id(term): _parts(context, term) for term in context.live}
     for term in context.live:
         if id(term.when) in context.explained:  # it never exists
@@ -60,7 +63,7 @@ def _parts(context: Context, term: TypedTerm) -> _Parts:
             chosen = branch(context, e)
             if chosen is not None:
                 value, condition, wanted = chosen
-                found.gates.extend(literals(condition) if wanted else [(condition, False)])
+                found.gates.extend(literals(condition, wanted))
                 stack.append((value, sign))
     return found
 
@@ -110,7 +113,7 @@ def _check_gate(context: Context, term: TypedTerm, gate: Expr, factors: list[tup
     less = text if every else show(needed) if share.type.stage == CONSTANT and needed is not None else f"1 / {text}"
     seldom = f"at one step in {text} only" if every else f"with a chance of {text} only"
     keep = f"{'multiply' if every else 'divide'} the term by {text}"
-    message = f"term `{term.name}` exists {seldom}, and nothing makes up for the others"
+    message = f"term `{term.name}` exists {seldom}, and nothing makes up for the other{'s' if every else ' steps'}"
     named = context.exact(share, term.value) is not None  # the text means the same in the term
     fixes = _fixes(context, term, text, every) if named else []
     if made > 1 and needed is not None:

@@ -7,16 +7,17 @@ from functools import cached_property
 from math import gcd
 
 from ...diagnostics import Edit, Fix, Label
-from ...interval import ZERO
+from ...interval import UNIT, ZERO
 from ...live import Zeros
 from ...spans import Timeline
-from ...steps import Existence
+from ...steps import Existence, Steps
 from ...typed import Expr, TypedTerm
 from ...types import CONSTANT, FLAG, MODE, STEP, Type
 from .clock import Clock, literals
 from .context import Context
 from .schedules import (
     MOST_FACTORS,
+    backwards,
     conjuncts,
     counts_against_progress,
     factors,
@@ -82,12 +83,21 @@ class _Search:
     def never_in_any_run(self, when: Expr) -> bool:
         """Whether a condition is never true, however long the run is."""
         parts = literals(when)
-        signs: dict[int, bool] = {}
-        key = self.context.structure.key
-        if any(signs.setdefault(key(e), wanted) != wanted for e, wanted in parts):
+        if self._contradiction(parts) is not None:
             return True
         moving = [(e, wanted) for e, wanted in parts if e.op == "const" or self.timeline.moves(e)]
         return self.clock.impossible(moving) or never(self.exists(when, self.endless))
+
+    def _contradiction(self, parts: Sequence[tuple[Expr, bool]]) -> tuple[Expr, Expr] | None:
+        """A condition that must hold and the same one that must not."""
+        seen: dict[tuple[int, bool], Expr] = {}
+        for e, wanted in parts:
+            key = self.context.structure.key(e)
+            other = seen.get((key, not wanted))
+            if other is not None:
+                return (e, other) if wanted else (other, e)
+            seen.setdefault((key, wanted), e)
+        return None
 
     def report(self, when: Expr, so: str, what: str) -> None:
         """SCH002 for a condition."""
@@ -112,6 +122,10 @@ class _Search:
 
     def _parts(self, when: Expr) -> list[Label]:
         """When the parts of a condition hold, where there are several."""
+        both = self._contradiction(literals(when))
+        if both is not None:
+            says = zip(both, ("must hold", "must not hold"))
+            return [Label(e.span, text, e.source) for e, text in says if (e.span, e.source) != (when.span, when.source)]
         parts, labels = conjuncts(when), list[Label]()
         for e in parts if len(parts) > 1 else ():
             if self.timeline.known(e) and self.timeline.moves(e):
@@ -174,6 +188,8 @@ def never(found: Existence | None) -> bool:
 
 def _weight(context: Context, term: TypedTerm, exists: Existence | None) -> None:
     """Whether the weight is 0 at every step at which the term exists."""
+    if _weighs_something(context, term, exists):
+        return
     together, stack, left = exists, [term.value], MOST_FACTORS
     timeline = context.timeline
     while stack and left:
@@ -189,6 +205,8 @@ def _weight(context: Context, term: TypedTerm, exists: Existence | None) -> None
         if chosen is not None:
             stack.append(chosen[0])
             found = _when_taken(timeline, chosen[1], chosen[2])
+        elif backwards(context, node) is not None:
+            return  # a finding of its own
         elif node.type.stage == STEP and 0.0 in node.type.range and timeline.known(node) and timeline.moves(node):
             found = timeline.nonzero(node)
         else:
@@ -208,6 +226,27 @@ def _weight(context: Context, term: TypedTerm, exists: Existence | None) -> None
             return
 
 
+def _weighs_something(context: Context, term: TypedTerm, exists: Existence | None) -> bool:
+    """Whether the weight is other than 0 at one of a few steps: nearly always, and much cheaper than to search."""
+    timeline, spans = context.timeline, [Steps(0, None)] if exists is None else exists.spans
+    end = timeline.end - 1
+    steps = {min(s.start + d, (s.stop or end + 1) - 1, end) for s in spans[:4] for d in (1, 10_000, end)}
+    stack, left = [term.value], MOST_FACTORS
+    while stack and left:
+        left -= 1
+        node = stack.pop()
+        if node.op == "mul":
+            stack.extend(node.args)
+        elif node.op in ("neg", "div"):
+            stack.append(node.args[0])
+        elif branch(context, node) is not None or backwards(context, node) is not None:
+            return False
+        elif node.type.stage == STEP and 0.0 in node.type.range and timeline.known(node) and timeline.moves(node):
+            steps = {step for step in steps if timeline.value(node, step) != 0}
+    gates = exists.gates if exists is not None else ()
+    return bool(left) and not gates and bool(steps)
+
+
 def branch(context: Context, e: Expr) -> tuple[Expr, Expr, bool] | None:
     """Of a choice between a value and 0: the value, the condition, and what the condition must be for the value."""
     if e.op != "if":
@@ -224,7 +263,7 @@ def _when_taken(timeline: Timeline, condition: Expr, wanted: bool) -> Existence 
         switched = any(n.op == "param" and n.type.kind in (FLAG, MODE) for n in condition.walk())
         if switched or not timeline.known(condition):
             return None
-        flag = Type(condition.type.stage, FLAG, condition.type.range)
+        flag = Type(condition.type.stage, FLAG, UNIT)
         condition = Expr("not", (condition,), flag, condition.span, condition.source)
     found = [timeline.nonzero(c) for c in conjuncts(condition) if timeline.moves(c)]
     together = found[0] if found else None

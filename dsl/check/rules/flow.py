@@ -240,7 +240,7 @@ def _compared(e: Expr) -> tuple[Expr, Expr] | None:
 
 def check_data(context: Context) -> None:
     """GRD006: in a run, gaussians that only regularisers pull at drift to the regularisers' optimum."""
-    if (context.renderer is None and context.data is None) or not context.live:
+    if context.broken or (context.renderer is None and context.data is None) or not context.live:
         return
     memo: dict[int, frozenset[str]] = {}
     reached = [name for term in context.live for name in carried(term.value, memo)]

@@ -23,13 +23,14 @@ def check_frames(context: Context) -> None:
         if e.op != "call" or e.source is context.report.hidden:
             continue
         name, operands = e.builtin.name, e.args[:2]
-        if name in ("component_sum", "component_mean") and e.args[0].op == "mul":
-            operands = e.args[0].args  # a dot product, written out
+        written_out = name in ("component_sum", "component_mean") and e.args[0].op == "mul"
+        if written_out:
+            operands = e.args[0].args
         elif name not in ("dot", "cross"):
             continue
         left, right = operands
         for spec, a, b in disagreements(left.type.facts, right.type.facts):
-            if spec.name == "frame":
+            if spec.name == "frame" or not written_out:
                 context.report.facts(spec, left, a, right, b, e.source, e.span, f"`{name}`")
 
 

@@ -28,7 +28,8 @@ def check(context: Context) -> None:
 class _Writer:
     def __init__(self, context: Context, ranges: Ranges, found: list[Hazard]) -> None:
         self.context, self.ranges = context, ranges
-        self.found = [h for h in found if origin(ranges, h.operand, h.env, h.at).likely(context.program)]
+        likely = [h for h in found if origin(ranges, h.operand, h.env, h.at).likely(context.program)]
+        self.found = [h for h in likely if not shapes.weight_by_place(h.operand)]
         self.places = Places(context)
         self.names = Names(context, self.places)
         self.remedies = Remedies(context, self.names)
@@ -130,13 +131,13 @@ class _Writer:
     def _unit(self, hazard: Hazard, x: Expr) -> None:
         self.done.add(id(hazard.e.args[1]))
         name = bare(self._left_text(hazard.e) or self.names.of(x))
-        better = f"normalize({name})"
+        title = "`{}` is the same, and 0 with zero gradient there"
         self._emit(
             "NAN004",
             f"dividing `{name}` by its length is NaN where it is 0",
             hazard.e,
             hazard,
-            fix=(f"`{better}` is the same, and 0 with zero gradient there", [Edit(hazard.e.span, better)]),
+            fix=self.remedies.made(title, "normalize({x})", hazard.e, hazard.e.span, x=name),
         )
 
     def _weighted(self, hazard: Hazard, found: shapes.Weighted) -> None:
@@ -268,8 +269,8 @@ class _Writer:
             base = self.remedies.bounded(operand, e, "1e-6")
             pattern = "{base}" if base is not None else "max({x}, 1e-6)"
             pattern += " ^ {power}" if power else ""
-            values = {"base": base or "", "x": operand, "power": power[0] if power else ""}
-            fix = self.remedies.made("keep the base above 0: `{}`", pattern, e, e.span, **values)
+            to, title = power[0] if power else "", "keep the base above 0: `{}`"
+            fix = self.remedies.made(title, pattern, e, e.span, base=base or "", x=operand, power=to)
             fix = fix if power else (fix[0], [])
         info = self.context.program.inputs.get(str(end.value)) if end.op == "input" else None
         if info is not None and hazard.at == 0:
@@ -298,8 +299,9 @@ class _Writer:
         if inner is not None and hazard.how == "slope":
             squared, vector = shapes.square(self.ranges, inner), shapes.root_of_squares(self.ranges, e)
             x, pattern = (vector, "norm({x})") if vector is not None else (squared, "abs({x})")
-            if x is not None:
-                return self.remedies.made("`{}` is the same, with gradient 0 there", pattern, e, e.span, x=x)
+            same = self.remedies.made("`{}` is the same, with gradient 0 there", pattern, e, e.span, x=x or "")
+            if x is not None and same[1]:
+                return same
         return self.remedies.safe(e, hazard.operand, self._argument(e, hazard.operand)) if e.builtin.safe else ("", [])
 
     # Text

@@ -40,10 +40,19 @@ class Remedies:
             name = text if text is not None else self._names.of(value) if isinstance(value, Expr) else ""
             shown[key], exact[key] = shortened(name), text
         edits = [] if None in exact.values() else [Edit(span, pattern.format(**exact))]
+        texts = self._context.report.texts
+        around = texts.definition(outer.source, span) if texts is not None and edits else None
+        if around is not None and texts is not None and texts.loses_parameter(around, outer.source, edits[0]):
+            edits = []
         return title.replace("{}", pattern.format(**shown)), edits
 
     def safe(self, e: Expr, operand: Expr, text: str) -> Remedy:
         """The call with its argument kept off the values where it goes wrong."""
+        said = operand.type.facts.get("parameter")
+        if e.builtin.name == "log" and said is not None and said.value == "log":
+            return self.made("`{}` is a logarithm already: leave `log` out", "{x}", e, e.span, x=text)
+        if e.builtin.name == "log" and operand.op == "input" and operand.value == "state.opacity_logits":
+            return "the opacities themselves are `state.opacities`: `log(max(state.opacities, 1e-6))`", []
         title, pattern = "keep it off that value: `{}`", e.builtin.safe
         match = _SAFE.fullmatch(pattern)
         inner = None if match is None else self.bounded(operand, e, match["lo"], match["hi"])

@@ -186,6 +186,18 @@ def _about_regions(e: Expr) -> bool:
     return e.op == "mul" and all(_about_regions(a) for a in e.args)
 
 
+def weight_by_place(e: Expr) -> bool:
+    """Whether a divisor is the mean or the sum of weights that depend on the place in the image alone.
+
+    Such weights are 0 at a border or a centre, not everywhere.
+    """
+    if not (is_call(e, "mean") or is_call(e, "sum")) or e.args[0].type.range.lo < 0:
+        return False
+    values = [n for n in e.walk() if not n.args and n.op != "const"]
+    places = [n for n in values if n.op == "input" and str(n.value).partition(".")[0] == "pixel"]
+    return bool(places) and all(n in places or (n.op == "region" and n.value == "everywhere") for n in values)
+
+
 def is_call(e: Expr, name: str) -> bool:
     """Whether a value is a call of a builtin."""
     return e.op == "call" and e.builtin.name == name

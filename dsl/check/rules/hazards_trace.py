@@ -10,7 +10,7 @@ from ..ranges import SATURATING, Env, Ranges
 from .context import Context, shortened
 from .places import Places
 
-STEPS = 200
+STEPS = 50
 THROUGH = frozenset({"detach", "raw", "abs", "relu"})
 AT_ZERO = frozenset({"sq", "sqrt", "norm", "component_sum", "component_product", "dot", "sum", "mean", "sign", "floor"})
 MIDDLE = frozenset(

@@ -9,6 +9,7 @@ from ...types import TENSOR
 from .context import Context
 from .parts import parts, reduced, weight
 from .places import Places
+from .signs import _difference as signed_difference
 
 KEEPS = frozenset({"abs", "relu", "norm", "dx", "dy", "component_max", "component_min", "component_mean"})
 KEEPS |= {"component_sum", "detach", "blur", "box", "shift", "pool", "block_mean", "std", "median", "quantile"}
@@ -36,7 +37,7 @@ def check_lengths(context: Context) -> None:
         unit = UNITS.get(power, f"a length to the power {power}")
         context.report.emit(
             "DEP007",
-            f"term `{term.name}` weighs {unit} by {show(value)}: in a scene of another size it weighs something else",
+            f"term `{term.name}` weighs {unit} by {show(value)}: in a scene of another size that may be too much",
             source,
             span,
             notes=["mistaken if all scenes are brought to the same size, or this loss is for one scene"],
@@ -105,6 +106,8 @@ def check_signs(context: Context) -> None:
             x = reduced(part.e)
             if x is None or x.type.range.lo >= 0 or x.type.range.hi <= 0 or id(x) in context.explained:
                 continue
+            if signed_difference(x) is not None:
+                continue  # SSM022 is certain of it
             source, span = places.at(part.e)
             if x.op == "call" and x.builtin.name == "dot" and not part.negative:
                 message = f"term `{term.name}` is smallest where the directions are opposite, not where they agree"
@@ -142,7 +145,7 @@ def check_weighted(context: Context) -> None:
                 labels.append(Label(a.span, word, a.source))
         context.report.emit(
             "NRM002",
-            "unit normals meet weighted ones: where the render is not opaque they differ although they agree",
+            "unit normals meet weighted ones: where the render is not opaque, equal directions may count as an error",
             source,
             span,
             labels=labels,

@@ -7,6 +7,7 @@ from ...typed import Expr
 from .context import Context
 from .divided import shared_out
 from .hazards_walk import may_fail
+from .places import bare
 from .regions import ALPHA, AVERAGES, COMPARING, MASK, WINDOWED, Regions, is_factor
 
 
@@ -146,16 +147,19 @@ def _report_average(regions: Regions, place: Expr, factor: Expr) -> None:
     region, outside = _as_region(regions, factor, place), regions.context.text(factor)
     written = _rewritten(regions, place, factor, region)
     hidden = factor.source is context.report.hidden
+    both = regions.comparing(place)
+    divides = "divides by" if name == "mean" or both else "counts"
+    effect = "what is left out counts as equal" if name == "psnr" else "the more is masked out, the smaller the term"
     context.report.emit(
         "MSK001",
-        f"`{name}` takes the {what} outside `{outside}` for 0 and averages over them too",
+        f"`{name}` {divides} all {what}, but {'both values are' if both else 'the value is'} 0 outside `{outside}`: "
+        f"{effect}",
         place.source,
         place.span,
-        caption="the fewer count, the smaller this is" if name != "psnr" else "",
-        labels=() if hidden else (Label(factor.span, f"0 for the {what} that do not count", factor.source),),
+        labels=() if hidden else (Label(factor.span, "sets the others to 0", factor.source),),
         help=[
-            f"write `{written or _shape(regions, place, region)}`: it averages over the {what} that count",
-            f"if all {what} are meant to be averaged over, say so with the region `everywhere`",
+            f"`{written or _shape(regions, place, factor, region)}` {divides} the {what} that count; "
+            f"{_everywhere(regions, place)} says that all are meant"
         ],
         fixes=_fixes(place, written, region),
     )
@@ -174,17 +178,44 @@ def _report_windowed(regions: Regions, place: Expr, factor: Expr) -> None:
         caption="windows on the border see them too",
         labels=() if hidden else (Label(factor.span, "both images are 0 outside this", factor.source),),
         help=[
-            f"write `{written or _shape(regions, place, region)}`: it is averaged over the pixels that count",
-            "if all pixels are meant to be averaged over, say so with the region `everywhere`",
+            f"`{written or _shape(regions, place, factor, region)}` averages over the pixels that count; "
+            f"{_everywhere(regions, place)} says that all are meant"
         ],
         fixes=_fixes(place, written, region),
     )
 
 
-def _shape(regions: Regions, place: Expr, region: str) -> str:
-    """How the call would look, where its text cannot be rewritten."""
-    name = regions.name(place)
-    return f"{name}(a, b, {region})" if regions.comparing(place) else f"{name}(x, {region})"
+def _shape(regions: Regions, place: Expr, factor: Expr, region: str) -> str:
+    """How the call would look, where its text cannot be rewritten: an operand whose factor is hidden is `...`."""
+    operands = regions.operands(place)
+    names = ("a", "b") if regions.comparing(place) else ("x",)
+    texts = [_less(regions, operands[n], factor) if n in operands else "" for n in names]
+    return f"{regions.name(place)}({', '.join([*texts, region] if all(texts) else ['...', region])})"
+
+
+def _less(regions: Regions, e: Expr, factor: Expr) -> str:
+    """The text of a product without one factor; "" where the factor is not one of its own."""
+    if e.source is regions.context.report.hidden:
+        return ""
+    if e.op == "call" and e.builtin.name == "where" and e.args[0] is factor:
+        return bare(regions.context.text(e.args[1]))
+    if e.op != "mul":
+        return ""
+    left, right = e.args
+    for one, other in ((left, right), (right, left)):
+        if one is factor or regions.same(one, factor):
+            return bare(regions.context.text(other))
+    inner = _less(regions, left, factor)
+    return f"{inner} * {regions.context.text(right)}" if inner else ""
+
+
+def _everywhere(regions: Regions, place: Expr) -> str:
+    """The call as it is, with the region that says that all are meant."""
+    node, text = regions.call(place), regions.context.text(place)
+    if node is None or not text.endswith(")") or len(text) > 50:
+        return "the region `everywhere`"
+    named = "r=" if node.keywords else ""
+    return f"`{text[:-1]}, {named}everywhere)`"
 
 
 def _fixes(place: Expr, written: str, region: str) -> list[Fix]:

@@ -198,13 +198,30 @@ def check_removed(context: Context) -> None:
     used = next((c for c in regions.comparisons() if MASK in regions.reads(c.r)), None)
     if used is None or used.place.source is context.report.hidden:
         return
-    if any({ALPHA, "state.opacities", "state.opacity_logits"} & regions.reads(t.value) for t in context.live):
+    read = frozenset().union(*(regions.reads(t.value) for t in context.live))
+    if {"state.opacities", "state.opacity_logits"} & read or not {ALPHA, "background"} & read:
+        return  # who never looks at coverage has no object in front of nothing
+    if any(_acts_outside(regions, e) for _, e in context.values()):
         return
     context.report.emit(
         "MSK013",
-        "the mask keeps pixels out of this loss, but no term acts on what is rendered there",
+        "the mask keeps pixels out of this loss, and what is rendered there may stay: no term acts on it",
         used.place.source,
         used.place.span,
         help=["to keep that part of the scene empty, add `term empty = 0.1 * background_alpha() when has(mask)`"],
         notes=["mistaken if the mask hides passers-by or the like, behind which the scene goes on"],
     )
+
+
+def _acts_outside(regions: Regions, e: Expr) -> bool:
+    """Whether a value is of pixels that the mask leaves out, or a reduction of coverage that goes beyond the mask."""
+    if e.op == "region" and e.value == "unmasked":
+        return True
+    if e.op == "not" or (e.op == "sub" and e.args[0].op == "const"):
+        return e.args[-1].type.kind.name == "region" and MASK in regions.reads(e.args[-1])
+    if e.op != "call" or not e.builtin.reduces:
+        return False
+    region = e.arg("r")
+    values = [a for a in e.args if a is not region]
+    covered = any(ALPHA in regions.reads(a) for a in values)
+    return covered and not any(MASK in regions.reads(a) for a in e.args)

@@ -10,6 +10,9 @@ from .schedules import MOST_FACTORS, fixed
 
 BY_CAMERA = "camera.index"
 
+MOST_PARTS = 100
+"""Parts of a sum that are looked at."""
+
 
 def check(context: Context) -> None:
     """MEM001 for a memory of pixels in a program that does not tell cameras apart."""
@@ -46,11 +49,12 @@ def check_averages(context: Context) -> None:
 
 
 def _addends(e: Expr) -> list[tuple[Expr, int]]:
-    """The parts of a sum with their signs."""
+    """The parts of a sum with their signs; [] for one of very many."""
     found: list[tuple[Expr, int]] = []
-    stack, left = [(e, 1)], MOST_FACTORS
-    while stack and left:
-        left -= 1
+    stack = [(e, 1)]
+    while stack:
+        if len(found) + len(stack) > MOST_PARTS:
+            return []
         node, sign = stack.pop()
         if node.op == "neg":
             stack.append((node.args[0], -sign))

@@ -69,6 +69,7 @@ def check_activations(context: Context) -> None:
             right = "exp" if fact.value == "log" else "sigmoid"
             message = f"`{text}` becomes `{better}` by `{right}`, not by `{name}`"
         own = e.source is context.program.source and e.source is source and span == e.span
+        own = own and context.exact(of, e) == of.value and all(n.op != "component" for n in e.args[0].walk())
         context.report.emit(
             "ACT020",
             message,

@@ -67,7 +67,7 @@ def check_mean_of_means(context: Context) -> None:
                 continue
             context.report.emit(
                 "RED004",
-                "this counts each view the same, however few of its pixels count",
+                "this may weigh pixels unequally: each view counts the same, however few of its pixels count",
                 e.source,
                 e.span,
                 labels=[Label(node.span, "a mean over the pixels that count in one view", node.source)],
@@ -122,12 +122,8 @@ def check_total(context: Context) -> None:
             if part.e.type.kind != NUMBER or not compared.holds(part.e):
                 continue
             value = weight(part, timeline)
-            if (
-                value is None
-                or term.when is not None
-                or term.group
-                or any(f.type.stage == STEP for f, _ in part.factors)
-            ):
+            moves = term.when is not None or any(f.type.stage == STEP for f, _ in part.factors)
+            if value is None or moves or term.group:
                 return  # the total changes during the run
             total, first = total + _steepest(part.e, value), first or term
     if first is None or LEAST_TOTAL <= total <= MOST_TOTAL:

@@ -112,13 +112,18 @@ def _different(context: Context, place: Expr, a: Expr, b: Expr) -> bool:
         return False
     words = [NOUNS[s] or "distortion" for s in sorts]
     labels = [Label(x.span, word, x.source) for x, word in zip((a, b), words) if x.source is not context.report.hidden]
+    name = place.source.slice(place.span).partition("(")[0].strip()
+    region = b.type.kind.name == "region" and place.via is not None and place.via.args.get("b") is b
+    help_ = ["compare values of one sort; if both are meant to be plain numbers here, say so: `raw(x)`"]
+    if region:
+        help_.insert(0, f"a region is the third operand: `{name}({context.text(a)}, other, {context.text(b)})`")
     context.report.emit(
         "DEP021",
         f"this compares {words[0]} with {words[1]}",
         place.source,
         place.span,
         labels=labels,
-        help=["compare values of one sort; if both are meant to be plain numbers here, say so: `raw(x)`"],
+        help=help_,
     )
     return True
 
@@ -219,17 +224,22 @@ def check_swapped(context: Context) -> None:
     """GRD021: an entropy between what is trained and what is given, the wrong way round."""
     memo: dict[int, frozenset[str]] = {}
     seen: set[tuple[int, int]] = set()
+    # Declared inputs may be trained by the host; regions, and coverage that comes with the item, are data.
+    data = {n for n, i in context.program.inputs.items() if i.kind.name == "region" or "role" in i.facts}
     for term, e in context.values():
         if e.via is not None and e.via.prelude and e.via.name == "bce":
-            a, b, place, name = e.via.args["a"], e.via.args["b"], e.via, "bce"
-            source, span = place.source, place.span
+            a, b, name, source, span = e.via.args["a"], e.via.args["b"], "bce", e.via.source, e.via.span
         elif e.op == "call" and e.builtin.name == "cross_entropy":
-            first, second = e.args[:2]
-            a, b, name, source, span = first, second, "cross_entropy", e.source, e.span
+            a, b, name, source, span = e.args[0], e.args[1], "cross_entropy", e.source, e.span
         else:
             continue
         trained = any(n in BY_NAME or n.endswith("()") for n in carried(b, memo))
-        if carried(a, memo) or not trained or source is context.report.hidden or (id(source), span.start) in seen:
+        if (
+            not carried(a, memo) <= data
+            or not trained
+            or source is context.report.hidden
+            or (id(source), span.start) in seen
+        ):
             continue
         seen.add((id(source), span.start))
         of, given = context.text(b), context.text(a)

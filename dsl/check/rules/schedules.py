@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 from ...diagnostics import Applicability, Edit, Fix, Label, Severity
 from ...interval import show
 from ...steps import Steps
-from ...typed import Expr, TypedTerm
+from ...typed import Expr, MemoryInfo, TypedTerm
 from ...types import CONSTANT, PARAMETER, TENSOR
 from .clock import Clock
 from .context import Context
@@ -42,11 +43,12 @@ def factors(e: Expr) -> Iterator[Expr]:
 
 def check_steps(context: Context) -> None:
     """SCH006 for conditions such as `step > 7000`, SCH007 and SCH024 for the wrong unit, SCH003 for the wrong order."""
-    owners = (*context.program.terms, *context.program.memories.values())
-    roots = [e for o in owners for e in (o.value if isinstance(o, TypedTerm) else o.update, o.when) if e is not None]
+    owners: tuple[TypedTerm | MemoryInfo, ...] = (*context.program.terms, *context.program.memories.values())
     seen: set[int] = set()
-    for root in roots:
-        for e in root.walk():
+    for owner in owners:
+        value = owner.value if isinstance(owner, TypedTerm) else owner.update
+        exists = id(owner.when) not in context.explained
+        for e in (n for root in (value, owner.when) if root is not None for n in root.walk()):
             if id(e) in seen or e.source is context.report.hidden:
                 continue
             seen.add(id(e))
@@ -55,7 +57,7 @@ def check_steps(context: Context) -> None:
             elif e.op == "call" and e.builtin.name in STEPPED:
                 _fraction(context, e)
                 _against_progress(context, e)
-            if e.op == "call" and e.builtin.name in ("ramp", "piecewise"):
+            if exists:
                 _backwards(context, e)
 
 
@@ -144,35 +146,41 @@ def _against_progress(context: Context, e: Expr) -> None:
     )
 
 
-def _backwards(context: Context, e: Expr) -> None:
-    """SCH003 for what is backwards with the values in force: the declared ranges allow it."""
+def backwards(context: Context, e: Expr) -> tuple[str, str] | None:
+    """What to say of a schedule that is backwards with the values in force, where the declared ranges allow it."""
+    if e.op != "call" or e.builtin.name not in ("ramp", "piecewise"):
+        return None
     if e.builtin.name == "ramp":
-        a, at = e.arg("a"), e.arg("b")
-        begin, end = (fixed(context, a), fixed(context, at)) if at is not None else (0.0, fixed(context, a))
-        at = at or a
+        marks = [a for a in (e.arg("a"), e.arg("b")) if a is not None]
+        places = [fixed(context, a) for a in marks]
+        places = [0.0, *places] if len(places) == 1 else places
         help_ = "write the earlier step first; for a falling weight use `linear(step, 1, 0, over=, start=)`"
         message = "this ramp ends at {unit}{end}, before it begins at {unit}{begin}"
     else:
-        points = [p for p, n in zip(e.args, e.names) if n == "points" and p.op == "tuple"]
-        places = [fixed(context, p.args[0]) for p in points]
-        pairs = zip(places, places[1:], points[1:])
-        begin, end, at = next(
-            (p for p in pairs if p[0] is not None and p[1] is not None and p[1] <= p[0]), (0, 0, None)
-        )
+        marks = [p.args[0] for p, n in zip(e.args, e.names) if n == "points" and p.op == "tuple"]
+        places = [fixed(context, a) for a in marks]
         help_ = "the points must be in order, each later than the one before"
-        message = "the points of this `piecewise` are out of order: {unit}{end} does not come after {unit}{begin}"
-        begin = None if at is None else begin
-    if begin is None or end is None or at is None or (e.builtin.name == "ramp" and end >= begin):
+        message = "the points of this `piecewise` are out of order: {unit}{end} comes before {unit}{begin}"
+    pairs = ((a, b) for a, b in pairwise(places) if a is not None and b is not None)
+    begin, end = next(((a, b) for a, b in pairs if b < a), (0.0, 0.0))
+    # What numbers alone say was found where the call was typed.
+    if begin == end or all(a.type.stage == CONSTANT for a in marks):
+        return None
+    return message.format(begin=grouped(begin), end=grouped(end), unit=unit(e)), help_
+
+
+def _backwards(context: Context, e: Expr) -> None:
+    """SCH003 for a schedule that is backwards with the values in force."""
+    found = backwards(context, e)
+    if found is None:
         return
-    if all(n.type.stage == CONSTANT for x in e.args[1:] for n in x.args or (x,)):
-        return  # found where the call was typed
     context.report.emit(
         "SCH003",
-        message.format(begin=grouped(begin), end=grouped(end), unit=unit(e)),
+        found[0],
         e.source,
         e.span,
         labels=parameters(context, e),
-        help=[help_],
+        help=[found[1]],
         severity=Severity.WARNING,  # other values of the parameters are right
     )
 
@@ -198,7 +206,7 @@ def _shown(value: float | bool | str) -> str:
 
 def grouped(x: float) -> str:
     """A number of steps, with commas."""
-    return f"{int(x):,}" if x == int(x) else show(x)
+    return f"{int(x):,}" if x.is_integer() else show(x)
 
 
 def unit(e: Expr) -> str:

@@ -112,6 +112,6 @@ def _difference(x: Expr) -> Expr | None:
     pixels = all(a.type.kind.layout == "pixels" and a.type.kind.name != "region" for a in (left, right))
     if not pixels or left.type.kind.name != right.type.kind.name or x.type.range.lo >= 0:
         return None
-    # Errors, squares and likenesses have lost their sign already; x - detach(x) and the like are made for their gradient.
+    # Errors and squares have lost their sign already; x - detach(x) and the like are made for their gradient.
     plain = all(e.op != "call" or e.builtin.name in PLAIN for a in (left, right) for e in a.walk())
     return x if plain else None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from ...computable import refusals
 from ...diagnostics import Label
 from ...inputs import RENDER_BUFFERS, buffer_of
+from ...source import Source, Span
 from ...suggest import closest
 from ...typed import Expr, TypedTerm
 from ...types import TENSOR, VIEW
 from .context import Context
 from .optional import known
+from .places import Places
 
 
 def check(context: Context) -> None:
@@ -17,6 +19,7 @@ def check(context: Context) -> None:
     if context.renderer is None and context.data is None:
         return
     _run(context)
+    places = Places(context)
     for term in context.live:
         needed = known(term.when, True) if term.when is not None else frozenset()
         missing = _never_there(context, needed)
@@ -24,11 +27,20 @@ def check(context: Context) -> None:
             _never(context, term, missing)
             continue
         inputs = context.zeros.inputs(term.value)
-        read: dict[str, Expr] = {}
+        lacking: dict[tuple[int, int], tuple[Source, Span, list[str]]] = {}
+        read: set[str] = set()
         for e in term.value.walk():
-            if e.op == "input" and e.value in inputs and read.setdefault(str(e.value), e) is e:
-                _renderer(context, term, e)
-                _data(context, term, e)
+            if e.op != "input" or e.value not in inputs:
+                continue
+            source, span = places.at(e)
+            name = str(e.value)
+            if name not in read:
+                _data(context, term, e, source, span)
+            if _lacks(context, name) and (name not in read or e.source is context.report.hidden):
+                lacking.setdefault((id(source), span.start), (source, span, []))[2].append(name)
+            read.add(name)
+        for source, span, names in lacking.values():
+            _renderer(context, term, list(dict.fromkeys(names)), source, span)
 
 
 def _run(context: Context) -> None:
@@ -70,23 +82,28 @@ def _never(context: Context, term: TypedTerm, name: str) -> None:
     )
 
 
-def _renderer(context: Context, term: TypedTerm, e: Expr) -> None:
-    buffer = buffer_of(e.value)
-    if context.renderer is None or buffer not in RENDER_BUFFERS or buffer in context.renderer:
-        return
-    near = closest(e.value, sorted(context.renderer))
-    made = f"; it does make `{near[0]}`" if near else ""
+def _lacks(context: Context, name: str) -> bool:
+    """Whether a buffer is one that renderers make and this one does not."""
+    buffer = buffer_of(name)
+    return context.renderer is not None and buffer in RENDER_BUFFERS and buffer not in context.renderer
+
+
+def _renderer(context: Context, term: TypedTerm, names: list[str], source: Source, span: Span) -> None:
+    """BUF001 at one place that the user wrote, for all that is missing there."""
+    near = list(dict.fromkeys(n for name in names for n in closest(name, sorted(context.renderer or ()))[:1]))
+    made = f"; it does make {' and '.join(f'`{n}`' for n in near)}" if near else ""
+    whole = (source, span) in ((term.source, term.span), (term.value.source, term.value.span))
     context.report.emit(
         "BUF001",
-        f"the renderer does not make `{e.value}`, which term `{term.name}` reads",
-        e.source,
-        e.span,
-        labels=[Label(term.span, "the term", term.source)],
-        help=["choose a renderer that makes it, or remove the term" + made],
+        f"the renderer does not make {' and '.join(f'`{n}`' for n in names)}, which term `{term.name}` reads",
+        source,
+        span,
+        labels=() if whole else [Label(term.span, "the term", term.source)],
+        help=[f"choose a renderer that makes {'it' if len(names) == 1 else 'them'}, or remove the term" + made],
     )
 
 
-def _data(context: Context, term: TypedTerm, e: Expr) -> None:
+def _data(context: Context, term: TypedTerm, e: Expr, source: Source, span: Span) -> None:
     if context.data is None:
         return
     name = buffer_of(e.value)
@@ -104,4 +121,4 @@ def _data(context: Context, term: TypedTerm, e: Expr) -> None:
     else:
         help_ = ["choose data with images"]
     message = f"the data has no `{name}` for every view, which term `{term.name}` reads"
-    context.report.emit("BUF002", message, e.source, e.span, help=help_)
+    context.report.emit("BUF002", message, source, span, help=help_)
