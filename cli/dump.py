@@ -89,7 +89,7 @@ def ast_lines(tree: ast.Node, source: Source, label: str = "", depth: int = 0) -
         yield from ast_lines(child, source, f"{name}: ", depth + 1)
 
 
-DEEPEST = 200
+DEEPEST = 50
 """Levels that are indented."""
 
 

@@ -36,7 +36,7 @@ _THROUGH: dict[str, tuple[str, ...]] = {
 """Parameters of the gaussians that a render buffer depends on; buffers that are not here carry no gradient."""
 
 _COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "has", "memory"})
-MOST_PARTS = 500  # summands that one term is taken apart into; what is left is one more
+MOST_READ = 1_600_000  # values that are read for all parts of a term together: of large ones fewer are shown apart
 _ITEM = frozenset({"target", "mask"})
 
 
@@ -219,14 +219,13 @@ class _Reader:
 
     def parts(self, view: View) -> list[tuple[Factors, View]]:
         """The summands of a term with their host factors, in the order of the text."""
-        found: list[tuple[Factors, View]] = []
-        pending: list[tuple[Factors, View]] = [([], view)]
+        found, pending = list[tuple[Factors, View]](), list[tuple[Factors, View]]([([], view)])
+        most = 1 if view.expr is None else max(20, MOST_READ // sum(1 for _ in view.expr.walk()))
         while pending:
             outer, view = pending.pop()
             inner, core = self.written.split(view, self.zeros)
-            factors = [*outer, *inner]
-            e, node = core.expr, core.node
-            opens = e is not None and e.op in ("add", "sub") and len(found) + len(pending) < MOST_PARTS
+            factors, e, node = [*outer, *inner], core.expr, core.node
+            opens = e is not None and e.op in ("add", "sub") and len(found) + len(pending) < most
             operands = self.written.operands(core) if opens else []
             if not operands or e is None or any(a.type.is_host for a in e.args):
                 found.append((factors, core))

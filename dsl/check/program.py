@@ -232,8 +232,10 @@ class ProgramChecker(Checker):
                         terms.append(term)
                 else:
                     self._visit(statement)
-            for owner in (*terms, *self.memories.values()):
-                self.size.add(owner)
+            for whole in terms:
+                self.size.add(whole)
+            for memory in self.memories.values():
+                self.size.add(memory)
             self._shape_of_program(terms)
             self._check_overrides()
         except TooLarge:

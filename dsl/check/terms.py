@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import ast
-from ..diagnostics import Edit, Fix, Label
+from ..diagnostics import Applicability, Edit, Fix, Label
 from ..source import Source
 from ..typed import Expr, TypedTerm
 from ..types import FLAG, NUMBER, STATE, TENSOR, Origin
@@ -129,4 +129,7 @@ def _turned(checker: Checker, origin: Origin, text: str, instead: str) -> list[F
     texts = checker.report.texts
     if texts is None or not texts.takes_a_sum(origin.source, origin.span):
         turned = f"({turned})"
-    return [Fix(f"write `1 - {text}`", [Edit(origin.span, turned)])]
+    # Where several statements read it, it may be right for another one.
+    shared = texts is not None and texts.times_read(origin.source, origin.span) > 1
+    kind = Applicability.DISPLAY if shared else Applicability.UNSAFE
+    return [Fix(f"write `1 - {text}`", [Edit(origin.span, turned)], kind)]

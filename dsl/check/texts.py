@@ -114,6 +114,15 @@ class Texts:
                 return s.when
         return None
 
+    def times_read(self, source: Source, span: Span) -> int:
+        """How often the `let` that a place is in is named in the program; 1 for a place in no `let`."""
+        module = self.module(source)
+        for s in module.tree.statements if module is not None else ():
+            if isinstance(s, ast.Let) and s.span.start <= span.start and span.end <= s.span.end:
+                trees = (m.tree for m in self._modules())
+                return sum(isinstance(n, ast.Name) and n.id == s.name.text for tree in trees for n in _below(tree))
+        return 1
+
     def takes_a_sum(self, source: Source, span: Span) -> bool:
         """Whether a sum can stand at the place of a value without brackets."""
         module = self.module(source)

@@ -114,7 +114,7 @@ CODES: tuple[Code, ...] = (
         "NRM020",
         "encoded-normals",
         "Normals stored in 0..1, as in a picture of them, are compared with directions.",
-        "Half of all directions cannot be reached, and the others are bent towards the corner of the picture's colours.",
+        "Half of all directions cannot be reached, and the others are bent towards one corner of the colours.",
         bad="input prior: normals in [0, 1]\nterm colour = l1()\nterm bend = 0.05 * normal_cosine(normals, prior)",
         good="input prior: normals in [0, 1]\nterm colour = l1()\n"
         "term bend = 0.05 * normal_cosine(normals, prior * 2 - 1)",

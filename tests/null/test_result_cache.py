@@ -370,8 +370,8 @@ def test_where_results_are_kept(environment: dict[str, str], expected: str, monk
 def test_a_thousand_files(write, run_cli, tmp_path: Path) -> None:
     """Programs of 30 lines: a few seconds from nothing, under one when nothing has changed."""
     for i in range(1000):
-        lines = [f"param w{j} = 0.{i + 1} in [0, 1]" for j in range(10)]
-        lines += [f"term t{j} = w{j % 10} * mean(sq(rendered - target), masked)" for j in range(20)]
+        lines = [f"param w{j} = 0.{i + 1} in [0, 1]" for j in range(15)]
+        lines += [f"term t{j} = w{j} * huber(masked, delta=0.{j + 1})" for j in range(15)]
         write(f"many/{i}.loss", "\n".join(lines) + "\n")
     first = run_cli("check", "many", cwd=tmp_path)
     assert (first.returncode, first.stderr) == (0, "no findings in 1000 files\n")

@@ -23,7 +23,7 @@ def check_sums(context: Context) -> None:
     """RED001 for a sum over pixels or gaussians that reaches a term with nothing to divide it."""
     if not any(_over_all(e) for _, e in context.values()):
         return
-    places, sizes = Places(context), _Sizes()
+    places, sizes = context.places, _Sizes()
     seen: set[int] = set()
     for term in context.live:
         sizes.enter(term.value)

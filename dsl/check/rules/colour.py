@@ -86,7 +86,7 @@ class Colours:
 
 def check(context: Context) -> None:
     """RNG020 for measures of images that are not in 0..1, RNG021 for images in different ranges."""
-    regions, colours = Regions(context), Colours()
+    regions, colours = context.regions, Colours()
     seen: set[tuple[int, int, int]] = set()
     for _, e in context.values():
         a, b, name = _operands(regions, colours, e)
@@ -158,7 +158,7 @@ def _report_range(regions: Regions, place: Expr, name: str, wrong: list[tuple[Ex
 
 def check_extremes(context: Context) -> None:
     """RNG006: values of the render that are divided by their own extremes."""
-    regions = Regions(context)
+    regions = context.regions
     memo: dict[int, frozenset[str]] = {}
     seen: set[tuple[int, int]] = set()
     for term, e in regions.trained():

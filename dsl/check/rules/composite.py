@@ -83,7 +83,7 @@ def overs(root: Expr) -> Iterator[Over]:
 
 def check(context: Context) -> None:
     """MSK014 for renders that are laid over a background twice, MSK008 for photographs on another one."""
-    regions = Regions(context)
+    regions = context.regions
     twice = _twice(regions)
     seen: set[int] = set()
     for c in regions.comparisons():

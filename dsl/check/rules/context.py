@@ -16,6 +16,8 @@ from ..structure import Structure
 
 if TYPE_CHECKING:
     from ..program import ProgramChecker
+    from .places import Places
+    from .regions import Regions
 
 MOST_TEXT = 1_000
 """Characters of a value that are looked at for a message."""
@@ -60,6 +62,20 @@ class Context:
     def timeline(self) -> Timeline:
         """Host values over the run."""
         return Timeline({name: info.value for name, info in self.program.params.items()}, self.max_steps)
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the user wrote what definitions of the prelude made."""
+        from .places import Places
+
+        return Places(self)
+
+    @cached_property
+    def regions(self) -> Regions:
+        """Answers about the regions of the program."""
+        from .regions import Regions
+
+        return Regions(self)
 
     @cached_property
     def _values(self) -> tuple[tuple[TypedTerm, Expr], ...]:

@@ -74,7 +74,7 @@ def _summands(e: Expr) -> Iterator[Expr]:
 
 def check(context: Context) -> None:
     """MSK001, RED001 and RED027 for sums that are divided by the number of something else."""
-    regions = Regions(context)
+    regions = context.regions
     scaled = _scaled(context)
     for term, e in context.values():
         if e.op != "div" or e.source is context.report.hidden:

@@ -75,10 +75,18 @@ class _Search:
 
     def never(self, when: Expr) -> bool:
         """Whether a condition is never true in this run."""
-        if when.type.range == ZERO or never(self.exists(when)) or self.never_in_any_run(when):
+        exists = self.exists(when)
+        if self._plainly(when, exists):
+            return False
+        if when.type.range == ZERO or never(exists) or self.never_in_any_run(when):
             # Steps that are measured against `progress` have a message of their own.
             return not any(counts_against_progress(self.context, e) for e in when.walk())
         return False
+
+    def _plainly(self, when: Expr, exists: Existence | None) -> bool:
+        """Whether nothing but the step decides, and some steps are certain: by far the most common condition."""
+        certain = exists is not None and exists.exact and bool(exists.spans) and not exists.gates
+        return certain and all(self.timeline.moves(c) for c in conjuncts(when))
 
     def never_in_any_run(self, when: Expr) -> bool:
         """Whether a condition is never true, however long the run is."""

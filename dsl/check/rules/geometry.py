@@ -40,7 +40,7 @@ def check_sparse(context: Context) -> None:
     facts = [*(i.facts for i in context.program.inputs.values()), *(t.facts for t in types)]
     if not any("density" in f and f["density"].value == "sparse" for f in facts):
         return
-    places, holes = Places(context), _Holes(context)
+    places, holes = context.places, _Holes(context)
     said: set[tuple[int, int]] = set()
     for _, e in context.values():
         region = _region(e)

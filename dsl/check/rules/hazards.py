@@ -14,7 +14,7 @@ from .context import Context
 from .hazards_remedies import Remedies, Remedy, as_operand
 from .hazards_trace import Names, labels, origin, reason
 from .hazards_walk import Hazard, Visit, find, where_around
-from .places import Places, bare, operand_text
+from .places import bare, operand_text
 
 
 def check(context: Context) -> None:
@@ -30,7 +30,7 @@ class _Writer:
         self.context, self.ranges = context, ranges
         likely = [h for h in found if origin(ranges, h.operand, h.env, h.at).likely(context.program)]
         self.found = [h for h in likely if not shapes.weight_by_place(h.operand)]
-        self.places = Places(context)
+        self.places = context.places
         self.names = Names(context, self.places)
         self.remedies = Remedies(context, self.names)
         self.done: set[int] = set(context.explained)

@@ -10,7 +10,6 @@ from ..ranges import Ranges
 from ..structure import operands_first
 from . import hazards_shapes as shapes
 from .context import Context
-from .places import Places
 
 LARGEST = 65504.0
 SMALLEST = 2.0**-25
@@ -30,7 +29,7 @@ class _Half:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.ranges = Ranges(context.program, BRIGHTEST)
-        self.places = Places(context)
+        self.places = context.places
         self.rendered: dict[int, bool] = {}
         self.reported: dict[int, bool] = {}
 

@@ -23,7 +23,7 @@ THROUGH = frozenset({"erode", "dilate", "region", "raw", "detach", "resize", "bo
 
 def check(context: Context) -> None:
     """MSK009 for losses over the pixels that should not count."""
-    regions = Regions(context)
+    regions = context.regions
     seen: set[tuple[int, int]] = set()
     for term, e in context.values():
         r = e.arg("r") if e.op == "call" and e.builtin.reduces else None

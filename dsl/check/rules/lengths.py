@@ -8,7 +8,6 @@ from ...typed import Expr, TypedTerm
 from ...types import TENSOR
 from .context import Context
 from .parts import parts, reduced, weight
-from .places import Places
 from .signs import _difference as signed_difference
 
 KEEPS = frozenset({"abs", "relu", "norm", "dx", "dy", "component_max", "component_min", "component_mean"})
@@ -22,7 +21,7 @@ LARGE = 10
 def check_lengths(context: Context) -> None:
     """DEP007: a large weight of a term in units of length, beside terms that have no unit."""
     timeline = context.timeline
-    places, found, plain = Places(context), list[tuple[TypedTerm, Expr, int, float]](), False
+    places, found, plain = context.places, list[tuple[TypedTerm, Expr, int, float]](), False
     memo: dict[int, int | None] = {}
     for term in context.live:
         for part in parts(context, term.value):
@@ -100,7 +99,7 @@ def _given(e: Expr) -> int | None:
 
 def check_signs(context: Context) -> None:
     """NRM003: the mean of a cosine or of a difference, in which opposite errors cancel."""
-    places = Places(context)
+    places = context.places
     for term in context.live:
         for part in parts(context, term.value):
             x = reduced(part.e)
@@ -123,7 +122,7 @@ def check_signs(context: Context) -> None:
 
 def check_weighted(context: Context) -> None:
     """NRM002: unit normals meet normals weighted by coverage."""
-    places = Places(context)
+    places = context.places
     said: set[tuple[int, int]] = set()
     for _, e in context.values():
         meets = e.op == "sub" or (e.op == "call" and e.builtin.name == "dot")

@@ -13,7 +13,7 @@ from .regions import ALPHA, AVERAGES, COMPARING, MASK, WINDOWED, Regions, is_fac
 
 def check(context: Context) -> None:
     """MSK001 for means of what is 0 outside a region, MSK004 for windows that see zeroed images."""
-    regions = Regions(context)
+    regions = context.regions
     found: dict[tuple[int, int, int], tuple[Expr, Expr, bool]] = {}
     shares = shared_out(regions)
     for _, e in context.values():

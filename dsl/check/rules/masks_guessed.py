@@ -12,7 +12,7 @@ from .regions import ALPHA, MASK, Comparison, Regions
 
 def check_one_mask(context: Context) -> None:
     """MSK020 for a comparison of all pixels beside one that leaves out those that do not count."""
-    regions = Regions(context)
+    regions = context.regions
     found = list(regions.comparisons())
     masked = [c for c in found if MASK in regions.reads(c.e)]
     if not masked:
@@ -74,7 +74,7 @@ def _with_mask(regions: Regions, place: Expr) -> list[Fix]:
 
 def check_coverage(context: Context) -> None:
     """MSK006: photometric losses whose region is how opaque the render is."""
-    regions = Regions(context)
+    regions = context.regions
     seen: set[tuple[int, int]] = set()
     for c in regions.comparisons():
         for e in c.r.walk():
@@ -125,7 +125,7 @@ def _say_given(regions: Regions, c: Comparison, given: Expr, source: Source, spa
 
 def check_floor(context: Context) -> None:
     """MSK003: a mean over a region by hand, with a floor that counts as much as a pixel."""
-    regions = Regions(context)
+    regions = context.regions
     for _, e in context.values():
         if e.op != "div" or e.source is context.report.hidden:
             continue
@@ -164,7 +164,7 @@ def _floored(e: Expr) -> Expr | None:
 
 def check_resized(context: Context) -> None:
     """MSK011: a region that is resized by interpolation and then used as it is."""
-    regions = Regions(context)
+    regions = context.regions
     compared: set[int] = set()
     stack = [a for _, e in context.values() if e.op in ("gt", "ge", "lt", "le") for a in e.args]
     while stack:
@@ -194,7 +194,7 @@ def check_removed(context: Context) -> None:
     """MSK013: a mask keeps pixels out of the loss, and nothing keeps gaussians out of those pixels."""
     if context.broken:
         return
-    regions = Regions(context)
+    regions = context.regions
     used = next((c for c in regions.comparisons() if MASK in regions.reads(c.r)), None)
     if used is None or used.place.source is context.report.hidden:
         return

@@ -27,7 +27,7 @@ def raw(e: Expr) -> str:
 
 def check(context: Context) -> None:
     """ACT004 for ratios of logarithms, ACT001 for other regularisers of raw parameters."""
-    places = Places(context)
+    places = context.places
     said: set[int] = set()
     for _, e in context.values():
         if id(e) not in said and (_ratio(context, places, e) or _probability(context, places, e)):
@@ -48,7 +48,7 @@ ACTIVATIONS = {"exp": "log", "sigmoid": "logit"}
 
 def check_activations(context: Context) -> None:
     """ACT020 for the wrong activation, and for a second one."""
-    places = Places(context)
+    places = context.places
     seen: set[tuple[int, int]] = set()
     for _, e in context.values():
         if e.op != "call" or e.builtin.name not in ACTIVATIONS or not _parameter(e.args[0]):

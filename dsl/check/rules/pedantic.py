@@ -32,7 +32,7 @@ def _user(places: Places, context: Context, e: Expr, term: TypedTerm) -> Expr:
 
 def check_mean_of_scales(context: Context) -> None:
     """RED002: the mean of the scales over all gaussians, which one huge gaussian hardly moves."""
-    places = Places(context)
+    places = context.places
     for term in context.live:
         for part in parts(context, term.value):
             x = reduced(part.e)
@@ -294,7 +294,7 @@ def _is_mean_of(e: Expr, field: str) -> bool:
 
 def check_transparency(context: Context) -> None:
     """GRD020: an error that is weighed by coverage, which falls when the surface becomes transparent."""
-    places = Places(context)
+    places = context.places
     memo: dict[int, frozenset[str]] = {}
     for term in context.live:
         for part in parts(context, term.value):

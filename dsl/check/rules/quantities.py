@@ -12,7 +12,6 @@ from .composite import factors
 from .context import Context
 from .flow import carried
 from .parts import parts, reduced
-from .places import Places
 
 PASSES = frozenset({"detach", "clamp", "max", "min", "finite_or", "blur", "box", "resize", "pool", "block_mean"})
 """Builtins of which the result is the same sort of value as the first operand."""
@@ -26,7 +25,7 @@ COMPARED = frozenset({"pearson_loss", "gradient_l1", "psnr", "ssim", "ms_ssim"})
 
 def check(context: Context) -> None:
     """DEP021 for a depth or directions against something else, NRM020 for normals that are stored as an image."""
-    places = Places(context)
+    places = context.places
     said: set[tuple[int, int, int]] = set()
     for _, e in context.values():
         for a, b in _pairs(e):
@@ -172,7 +171,7 @@ def _alone(e: Expr) -> bool:
 
 def check_agreement(context: Context) -> None:
     """NRM021: the cosine between two normals is made small, which turns them away from each other."""
-    places = Places(context)
+    places = context.places
     said: set[int] = set()
     for term in context.live:
         for part in parts(context, term.value):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from ... import ast
 from ...source import Source
 from ...typed import Expr, TypedTerm
 from ..functions import library
-from ..structure import Structure, operands_first
+from ..structure import operands_first
 from .context import Context
 from .flow import STOPS
-from .places import Places
 
 AVERAGES = frozenset({"mean", "std", "var", "median", "quantile", "smallest_mean"})
 """Reductions to which a value that is 0 outside a region is not the value of that region alone."""
@@ -54,8 +54,8 @@ class Regions:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.places = Places(context)
-        self.structure = Structure()
+        self.places = context.places
+        self.structure = context.structure
         self._reads: dict[int, frozenset[str]] = {}
         self._zero: dict[int, tuple[Expr, ...]] = {}
 
@@ -157,8 +157,15 @@ class Regions:
                     yield term, e
                     stack.extend(reversed(trained_args(e)))
 
-    def comparisons(self) -> Iterator[Comparison]:
+    def comparisons(self) -> tuple[Comparison, ...]:
         """Every reduction that compares the render with the photograph, and is trained by it."""
+        return self._comparisons
+
+    @cached_property
+    def _comparisons(self) -> tuple[Comparison, ...]:
+        return tuple(self._compare())
+
+    def _compare(self) -> Iterator[Comparison]:
         for term, e in self.trained():
             r = e.arg("r") if e.op == "call" and e.builtin.reduces and e.arg("over") is None else None
             pairs = tuple(self._pairs(e)) if r is not None else ()

@@ -27,7 +27,7 @@ def check(context: Context) -> None:
             weight = _weight(context, part)
             if weight is None or (weight.lo >= 0 if wrong < 0 else weight.lo <= 0):
                 continue
-            places = places or Places(context)
+            places = context.places
             _report(context, term, part, weight, wrong, places)
 
 
@@ -86,7 +86,7 @@ def check_signed(context: Context) -> None:
             if difference is None or id(difference) in seen:
                 continue
             seen.add(id(difference))
-            places = places or Places(context)
+            places = context.places
             source, span = places.at(difference)
             text = " ".join(source.slice(span).split())
             context.report.emit(

@@ -14,7 +14,7 @@ SSIM = frozenset({"ssim", "ssim_map", "ms_ssim"})
 
 def check_half(context: Context) -> None:
     """SSM002: (1 - ssim) / 2, whose weight counts half of what the usual one does."""
-    regions = Regions(context)
+    regions = context.regions
     for _, e in context.values():
         if e.op != "div" or e.args[1].op != "const" or e.args[1].value != 2 or e.source is context.report.hidden:
             continue
@@ -64,7 +64,7 @@ def check_alone(context: Context) -> None:
     """SSM006: a loss that compares the render with the photograph by SSIM alone."""
     if context.broken:
         return
-    regions = Regions(context)
+    regions = context.regions
     found = list(regions.comparisons())
     if not found:
         return

@@ -11,7 +11,6 @@ from ...typed import Expr, TypedTerm
 from ...types import TENSOR, VIEW
 from .context import Context
 from .optional import known
-from .places import Places
 
 
 def check(context: Context) -> None:
@@ -19,7 +18,7 @@ def check(context: Context) -> None:
     if context.renderer is None and context.data is None:
         return
     _run(context)
-    places = Places(context)
+    places = context.places
     for term in context.live:
         needed = known(term.when, True) if term.when is not None else frozenset()
         missing = _never_there(context, needed)
