@@ -131,7 +131,7 @@ class ResultCache:
 
     def get(self, key: str, name: str, text: str) -> list[Diagnostic] | None:
         """The findings kept under a key; None if there are none, or they are damaged."""
-        entry = self._entries.get(key)
+        entry = self._fresh.get(key) or self._entries.get(key)
         try:
             if not isinstance(entry, list) or entry[0] != _sum(key, entry[1]):
                 return None
