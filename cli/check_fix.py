@@ -46,6 +46,7 @@ def fix(run: Run, given: Input, settings: Settings) -> list[Diagnostic]:
         sys.stdout.buffer.write(
             (given.data[:3] if given.data.startswith(b"\xef\xbb\xbf") else b"") + outcome.text.encode()
         )
+        sys.stdout.flush()
     return found
 
 

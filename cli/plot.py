@@ -54,7 +54,7 @@ def plot(file: str, output: str | None, terminal: bool, steps: int | None, overr
 
         width = shutil.get_terminal_size().columns
         unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        print(drawing(made, width, wants_color(sys.stdout), unicode))
+        print(drawing(made, width, wants_color(sys.stdout), unicode), flush=True)
     else:
         from .plot_picture import picture
 

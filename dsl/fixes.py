@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 MAX_ROUNDS = 50  # a statement shows one syntax error at a time
+MAX_READ = 1_000_000  # characters that are checked again after fixes; of a long text some findings may be left
 
 
 class Outcome(NamedTuple):
@@ -65,7 +66,11 @@ def fix_text(text: str, name: str, check: Callable[[str], list[Diagnostic]], uns
     refused: set[tuple[str, str, str]] = set()
     made: list[_Made] = []
     rounds: list[tuple[Outcome, list[_Made]]] = []
+    read = 0
     for _ in range(MAX_ROUNDS):
+        read += len(at.text)
+        if read > MAX_READ:
+            return at
         source = Source(at.text, name)
         chosen = _choose(source, at.found, unsafe, refused)
         if not chosen:

@@ -82,8 +82,11 @@ class Expr:
                 yield node
             elif id(node) not in seen and id(node) not in done:
                 seen.add(id(node))
-                stack.append((node, True))
-                stack.extend((a, False) for a in reversed(node.args))
+                if node.args:
+                    stack.append((node, True))
+                    stack += [(a, False) for a in reversed(node.args)]
+                else:
+                    yield node
 
 
 class Expansion(NamedTuple):

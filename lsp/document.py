@@ -167,12 +167,18 @@ class Document:
     def types(self) -> dict[Span, Expr]:
         """The typed value at each place of the text; empty while the program has an error."""
         found: dict[Span, Expr] = {}
-        for root in _roots(self.program):
-            for value in root.walk():  # what a value is made of comes after it, so a call comes before its defaults
-                if value.source is self.source:
-                    found.setdefault(value.span, value)
-                if value.via is not None and value.via.source is self.source:
-                    found[value.via.span] = value
+        seen: set[int] = set()
+        stack = _roots(self.program)[::-1]
+        while stack:  # what a value is made of comes after it, so a call comes before its defaults
+            value = stack.pop()
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            stack.extend(reversed(value.args))
+            if value.source is self.source:
+                found.setdefault(value.span, value)
+            if value.via is not None and value.via.source is self.source:
+                found[value.via.span] = value
         return found
 
     @cached_property

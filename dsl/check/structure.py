@@ -14,16 +14,7 @@ SWAPPED = {"gt": "lt", "ge": "le"}
 
 def operands_first(e: Expr, done: Container[int]) -> Iterator[Expr]:
     """Like `Expr.operands_first`, but what is done, by identity, is not entered again."""
-    seen: set[int] = set()
-    stack: list[tuple[Expr, bool]] = [(e, False)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            yield node
-        elif id(node) not in seen and id(node) not in done:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args))
+    return e.operands_first(done)
 
 
 class Structure:

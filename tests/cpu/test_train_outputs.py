@@ -117,7 +117,7 @@ def test_run_json_says_what_was_optimised(tmp_path: Path) -> None:
     assert run["config"]["refine_every"] == run["densification"]["refine_every"]
     assert run["config"]["refine_stop_iter"] == run["densification"]["refine_stop_iter"]
     assert run["densification"]["type"] == "DefaultStrategy"
-    assert run["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(run["versions"]["torch"])
     assert run["before"] == result.before
     assert run["after"] == result.after
     assert [(part["from_step"], part["to_step"]) for part in run["parts"]] == [(0, 6)]

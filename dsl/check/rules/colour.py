@@ -159,7 +159,7 @@ def _report_range(regions: Regions, place: Expr, name: str, wrong: list[tuple[Ex
 def check_extremes(context: Context) -> None:
     """RNG006: values of the render that are divided by their own extremes."""
     regions = context.regions
-    memo: dict[int, frozenset[str]] = {}
+    memo = context.carried
     seen: set[tuple[int, int]] = set()
     for term, e in regions.trained():
         x = _normalised(regions, e)

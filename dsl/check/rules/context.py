@@ -37,6 +37,7 @@ class Context:
             that is whole counts, though something else be wrong with it.
         zeros: which values the parameters in force make 0.
         structure: tells which values are made in the same way.
+        carried: what `flow.carried` has found, by identity.
         explained: values that a finding has explained; rules that look for hazards have nothing to add.
     """
 
@@ -52,6 +53,7 @@ class Context:
         self.zeros = Zeros({name: info.value for name, info in self.program.params.items()})
         self.explained: set[int] = set()
         self.structure = Structure()
+        self.carried: dict[int, frozenset[str]] = {}
 
     @cached_property
     def live(self) -> tuple[TypedTerm, ...]:

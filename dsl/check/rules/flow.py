@@ -61,7 +61,7 @@ def _carried(e: Expr, memo: dict[int, frozenset[str]]) -> frozenset[str]:
 
 def check(context: Context) -> None:
     """GRD001 for terms that reach nothing that is trained."""
-    memo: dict[int, frozenset[str]] = {}
+    memo = context.carried
     data = _data(context)
     for term in context.live:
         if carried(term.value, memo):
@@ -174,7 +174,7 @@ def _undetached(e: Expr) -> Expr:
 
 def check_self(context: Context) -> None:
     """GRD004 for a value that is compared with itself, GRD005 for a prior that is aligned to the prediction."""
-    memo: dict[int, frozenset[str]] = {}
+    memo = context.carried
     seen: set[tuple[int, int]] = set()
     for term, e in context.values():
         pair = _with_itself(context, e)
@@ -242,7 +242,7 @@ def check_data(context: Context) -> None:
     """GRD006: in a run, gaussians that only regularisers pull at drift to the regularisers' optimum."""
     if context.broken or (context.renderer is None and context.data is None) or not context.live:
         return
-    memo: dict[int, frozenset[str]] = {}
+    memo = context.carried
     reached = [name for term in context.live for name in carried(term.value, memo)]
     if any(not name.startswith("state.") for name in reached) or not reached:
         return

@@ -89,7 +89,7 @@ def find(context: Context, ranges: Ranges) -> list[Hazard]:
 class _Walk:
     def __init__(self, context: Context, ranges: Ranges) -> None:
         self.context, self.ranges = context, ranges
-        self.flow: dict[int, frozenset[str]] = {}
+        self.flow = context.carried
         self.needed: dict[int, bool] = {}
         self.found: dict[int, Hazard] = {}
         self.suspects: set[int] = set()

@@ -241,7 +241,7 @@ def check_shared(context: Context) -> None:
 def _regularised(context: Context) -> dict[str, list[tuple[TypedTerm, Part]]]:
     """Groups of the gaussians' parameters, and the terms that act on one of them alone."""
     found: dict[str, list[tuple[TypedTerm, Part]]] = {}
-    memo: dict[int, frozenset[str]] = {}
+    memo = context.carried
     names = {"log_scales": "scales", "opacity_logits": "opacities"}
     for term in context.live:
         own: dict[str, Part] = {}
@@ -295,7 +295,7 @@ def _is_mean_of(e: Expr, field: str) -> bool:
 def check_transparency(context: Context) -> None:
     """GRD020: an error that is weighed by coverage, which falls when the surface becomes transparent."""
     places = context.places
-    memo: dict[int, frozenset[str]] = {}
+    memo = context.carried
     for term in context.live:
         for part in parts(context, term.value):
             x = reduced(part.e)

@@ -221,7 +221,7 @@ def _inside(e: Expr, around: Expr) -> bool:
 
 def check_swapped(context: Context) -> None:
     """GRD021: an entropy between what is trained and what is given, the wrong way round."""
-    memo: dict[int, frozenset[str]] = {}
+    memo = context.carried
     seen: set[tuple[int, int]] = set()
     # Declared inputs may be trained by the host; regions, and coverage that comes with the item, are data.
     data = {n for n, i in context.program.inputs.items() if i.kind.name == "region" or "role" in i.facts}
