@@ -59,7 +59,9 @@ class Report:
 
 def renderer(name: str) -> Callable[[Report], str]:
     """The function that gives a report's text in a format."""
-    render: Callable[[Report], str] = __import__(f"{__name__}.{FORMATS[name]}", fromlist=["render"]).render
+    from importlib import import_module
+
+    render: Callable[[Report], str] = import_module(f".{FORMATS[name]}", __name__).render
     return render
 
 
