@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -60,29 +60,36 @@ class Curve:
     def __init__(self, factors: Factors, timeline: Timeline) -> None:
         self.factors, self.timeline = tuple(factors), timeline
         self.known = all(timeline.known(factor) for _, factor in self.factors)
-        self.moves = any(timeline.moves(factor) for _, factor in self.factors)
+        self.moves = any(n.op == "input" and n.value in ("step", "progress") for n in self._values())
 
     @cached_property
     def size(self) -> int:
         """The number of values that have to be worked out for one step."""
-        return sum(1 for _, factor in self.factors for _ in factor.walk())
+        return sum(1 for _ in self._values())
+
+    def _values(self) -> Iterator[Expr]:
+        """What the factors are made of; they often share it."""
+        seen: dict[int, None] = {}
+        for _, factor in self.factors:
+            for node in factor.operands_first(seen):
+                seen[id(node)] = None
+                yield node
 
     def at(self, step: int) -> float:
         """The weight at a step; only for a known one."""
-        product, env = 1.0, self.timeline.environment(step)
+        product, env, memo = 1.0, self.timeline.environment(step), dict[int, object]()
         self.timeline.spend(self.size)
         for divides, factor in self.factors:
-            value = float(evaluate(factor, env))
+            value = float(evaluate(factor, env, memo))
             product = float(OPERATORS["div"](product, value)) if divides else product * value
         return product
 
     def turns(self) -> list[int]:
         """Steps at which the weight may jump or change its slope, ascending."""
         found: set[float] = set()
-        for _, factor in self.factors:
-            for node in factor.walk():
-                if len(found) < 2 * _MOST and not self.timeline.exhausted:
-                    found.update(self._turns(node))
+        for node in self._values():
+            if len(found) < 2 * _MOST and not self.timeline.exhausted:
+                found.update(self._turns(node))
         end = self.timeline.end
         steps = sorted({math.ceil(s - 1e-9 * max(1.0, abs(s))) for s in found if -1 < s < end})
         return [s for s in steps if 0 < s < end][:_MOST]

@@ -36,7 +36,7 @@ _THROUGH: dict[str, tuple[str, ...]] = {
 """Parameters of the gaussians that a render buffer depends on; buffers that are not here carry no gradient."""
 
 _COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "has", "memory"})
-MOST_READ = 1_600_000  # values that are read for all parts of a term together: of large ones fewer are shown apart
+MOST_READ, MOST_FACTORS = 1_600_000, 1_000  # values that the parts of a term read together, and factors of a weight
 _ITEM = frozenset({"target", "mask"})
 
 
@@ -220,20 +220,21 @@ class _Reader:
     def parts(self, view: View) -> list[tuple[Factors, View]]:
         """The summands of a term with their host factors, in the order of the text."""
         found, pending = list[tuple[Factors, View]](), list[tuple[Factors, View]]([([], view)])
-        most = 1 if view.expr is None else max(20, MOST_READ // sum(1 for _ in view.expr.walk()))
+        left = MOST_READ
         while pending:
             outer, view = pending.pop()
             inner, core = self.written.split(view, self.zeros)
             factors, e, node = [*outer, *inner], core.expr, core.node
-            opens = e is not None and e.op in ("add", "sub") and len(found) + len(pending) < most
+            opens = e is not None and e.op in ("add", "sub") and left > 0
             operands = self.written.operands(core) if opens else []
             if not operands or e is None or any(a.type.is_host for a in e.args):
                 found.append((factors, core))
                 continue
-            left, right = operands
+            left -= max(sum(1 for _ in e.args[1].walk()), 400)
+            first, second = operands
             minus: Factors = [(False, View(node, {}, minus_one(e)))] if e.op == "sub" else []
-            pending.append(([*factors, *minus], right))
-            pending.append((factors, left))
+            pending.append(([*factors, *minus], second))
+            pending.append((factors, first))
         return [f for f in found if f[1].expr is None or not self.zeros.is_zero(f[1].expr)]
 
     def part(self, core: View, factors: Factors, exists: Existence, guarded: tuple[str, ...]) -> Part:
@@ -285,7 +286,7 @@ class _Reader:
 
     def unknown(self, e: Expr) -> Iterator[str]:
         """What keeps a host value from being known before the run."""
-        for node in e.walk():
+        for node in e.walk() if not self.timeline.known(e) else ():
             if not node.args and not self.timeline.known(node):
                 yield "max_steps" if node.value == "progress" else str(node.value)
             elif node.args and not self.timeline.known(node) and all(map(self.timeline.known, node.args)):
@@ -364,11 +365,10 @@ def _product(weight: str, core: str) -> str:
 
 def _flat(e: Expr) -> list[Expr]:
     """The factors of a host product."""
-    out: list[Expr] = []
-    stack = [e]
+    out, stack = list[Expr](), [e]
     while stack:
         node = stack.pop()
-        if node.op == "mul":
+        if node.op == "mul" and len(out) < MOST_FACTORS:
             stack.extend(reversed(node.args))
         else:
             out.append(node)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 DEPTH = 40
 """How far conditions are taken apart; what lies deeper says nothing."""
 
+MOST = 1_000
+"""Conditions and values that are gone through for one condition, which may be shared without end."""
+
 DRAWN = ("alpha", "depth", "depth.accumulated", "depth.median", "depth.inverse")
 """Where one of these is above 0 something is drawn, and all are."""
 
@@ -33,11 +36,13 @@ def implied(ranges: Ranges, env: Env, condition: Expr, truth: bool) -> Facts | N
 class _Reader:
     def __init__(self, ranges: Ranges, env: Env, condition: Expr) -> None:
         self.ranges, self.env, self.impossible = ranges, env, False
+        self.left = MOST
         self.space = condition.type.kind.space if not condition.type.is_host else None
 
     def outcome(self, c: Expr, truth: bool, depth: int) -> Facts | None:
         """What follows from one condition; None where it cannot turn out so."""
-        if depth > DEPTH:
+        self.left -= 1
+        if depth > DEPTH or self.left < 0:
             return {}
         if c.op == "not":
             return self.outcome(c.args[0], not truth, depth + 1)
@@ -108,7 +113,8 @@ class _Reader:
 
     def _restrict(self, e: Expr, to: Known, out: Facts, depth: int) -> None:
         """Record that a value is in a range, and what that says of its operands."""
-        if depth > DEPTH:
+        self.left -= 1
+        if depth > DEPTH or self.left < 0:
             return
         if self.space and e.type.kind.space != self.space:
             return

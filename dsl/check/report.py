@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .texts import Texts
 
 MOST_ERRORS = 100
-MOST_FINDINGS = 1_000
+MOST_FINDINGS = 500
 """Findings in one program; who has more is shown these first."""
 
 

@@ -82,6 +82,16 @@ PROGRAMS: dict[str, str | bytes] = {
     "many terms": "".join(f"term t{i} = {i}.5 * l1(masked) when after(step, {i})\n" for i in range(4_000)),
     "many unknown names": "".join(f"term t{i} = maskd{i} * l1(masced)\n" for i in range(6_000)),
     "conditions": "term t = l1() when " + " and ".join(f"step != {i}" for i in range(1_500)),
+    "conditions that double": "\n".join(
+        [
+            "let c0 = after(step, 5)",
+            *(f"let c{i} = c{i - 1} and c{i - 1}" for i in range(1, 60)),
+            "term t = l1() when c59\n",
+        ]
+    ),
+    "weights that double": "\n".join(
+        ["let w0 = ramp(step, 5)", *(f"let w{i} = w{i - 1} * w{i - 1}" for i in range(1, 60)), "term t = w59 * l1()\n"]
+    ),
     "points of a curve": f"term t = piecewise(step, {', '.join(f'({i}, {i})' for i in range(3_500))}) * l1()",
     "brackets in kinds": "input x: " + "list of " * 20_000 + "image\nterm t = l1()",
     "many dimensions": "input x: [" + " ".join(f"D{i}" for i in range(20_000)) + "]\nterm t = l1()",
@@ -97,7 +107,7 @@ def test_a_hostile_program(name: str, attack: Attack, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["nested brackets", "definitions that double", "a chain of lets", "many terms", "enormous exponents"]
+    "name", ["nested brackets", "a chain of lets", "many terms", "conditions that double", "weights that double"]
 )
 @pytest.mark.parametrize("command", ["fmt --check", "explain", "plot --terminal", "dump --stage ast"])
 def test_other_commands_on_hostile_programs(name: str, command: str, attack: Attack, tmp_path: Path) -> None:

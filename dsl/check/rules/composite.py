@@ -9,6 +9,7 @@ from ...diagnostics import Label
 from ...typed import Expr
 from .context import Context
 from .regions import RENDERED, TARGET, Regions
+from .schedules import MOST_FACTORS
 
 RANDOM = frozenset({"noise", "rand", "random"})
 """Words in the name of a colour that changes from step to step."""
@@ -38,7 +39,7 @@ class Over(NamedTuple):
 def factors(e: Expr) -> list[Expr]:
     """The factors of a product, signs apart."""
     found, stack = [], [e]
-    while stack:
+    while stack and len(found) < MOST_FACTORS:
         at = stack.pop()
         if at.op == "mul":
             stack.extend(reversed(at.args))

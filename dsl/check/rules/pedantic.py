@@ -13,7 +13,7 @@ from .context import Context
 from .flow import carried
 from .parts import POINTWISE, Part, parts, reduced, weight
 from .places import Places
-from .schedules import factors
+from .schedules import MOST_FACTORS, factors
 
 LARGE, SMALL = 1e4, 1e-7
 """Weights beyond these are rarely meant."""
@@ -318,22 +318,23 @@ def check_transparency(context: Context) -> None:
 def _weighed(x: Expr, memo: dict[int, frozenset[str]]) -> Expr | None:
     """The coverage that multiplies an error, with its gradient."""
     product = list(_product(x))
+    # A declared input may carry gradient too, but is mostly data.
+    errors = [o for o in product if o.type.stage == TENSOR and o.type.kind.name != "region" and o.type.range.lo >= 0]
+    if not any(n in BY_NAME for o in errors for n in carried(o, memo) - {"alpha"}):
+        return None
     for e in product:
         if e.type.kind != MAP or carried(e, memo) != {"alpha"} or e.type.range.lo < 0 or e.op not in ("input", "call"):
             continue
         if e.op == "call" and e.builtin.name not in ("clamp", "max", "min", *POINTWISE):
             continue
-        others = [o for o in product if o is not e and o.type.stage == TENSOR]
-        # A declared input may carry gradient too, but is mostly data.
-        made = [o for o in others if any(n in BY_NAME for n in carried(o, memo) - {"alpha"})]
-        if any(o.type.range.lo >= 0 and o.type.kind.name != "region" for o in made):
-            return e
+        return e  # coverage carries "alpha" alone, so that it is none of the errors itself
     return None
 
 
 def _product(e: Expr) -> Iterator[Expr]:
-    stack = [e]
-    while stack:
+    stack, left = [e], MOST_FACTORS
+    while stack and left:
+        left -= 1
         node = stack.pop()
         if node.op == "mul":
             stack.extend(reversed(node.args))

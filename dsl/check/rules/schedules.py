@@ -231,9 +231,13 @@ def replaced(e: Expr, changes: Mapping[int, str]) -> str:
 
 def conjuncts(when: Expr | None) -> list[Expr]:
     """The conditions that must all hold."""
-    found, stack = [], [] if when is None else [when]
+    found, stack = list[Expr](), [] if when is None else [when]
+    seen: set[int] = set()
     while stack:
         e = stack.pop()
+        if id(e) in seen:
+            continue
+        seen.add(id(e))
         if e.op == "and":
             stack.extend(reversed(e.args))
         else:
