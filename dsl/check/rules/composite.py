@@ -38,7 +38,7 @@ class Over(NamedTuple):
 
 def factors(e: Expr) -> list[Expr]:
     """The factors of a product, signs apart."""
-    found, stack = [], [e]
+    found, stack = list[Expr](), [e]
     while stack and len(found) < MOST_FACTORS:
         at = stack.pop()
         if at.op == "mul":
