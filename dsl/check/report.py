@@ -26,6 +26,9 @@ MOST_ERRORS = 100
 MOST_FINDINGS = 500
 """Findings in one program; who has more is shown these first."""
 
+MOST_MESSAGE = 500
+"""Characters of a message; a name may be as long as its file."""
+
 
 class Frame:
     """One call that is being expanded: where it stands and which definition it expands."""
@@ -91,7 +94,7 @@ class Reporter:
             fixes = self._for_all_callers(source, fixes)
         diagnostic = Diagnostic(
             code,
-            message,
+            message if len(message) <= MOST_MESSAGE else message[: MOST_MESSAGE - 3] + "...",
             source,
             span,
             caption=caption,
