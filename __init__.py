@@ -13,8 +13,19 @@ if TYPE_CHECKING:
     from .dsl.check_files import check
     from .dsl.diagnostics import Diagnostic, LossError, LossWarning
     from .runtime.compiled import CompiledLossFn, compile, load
+    from .runtime.externs import register
 
-__all__ = ["CompiledLossFn", "Diagnostic", "LossError", "LossWarning", "__version__", "check", "compile", "load"]
+__all__ = [
+    "CompiledLossFn",
+    "Diagnostic",
+    "LossError",
+    "LossWarning",
+    "__version__",
+    "check",
+    "compile",
+    "load",
+    "register",
+]
 
 _HOMES = {
     "check": ".dsl.check_files",
@@ -24,6 +35,7 @@ _HOMES = {
     "CompiledLossFn": ".runtime.compiled",
     "compile": ".runtime.compiled",
     "load": ".runtime.compiled",
+    "register": ".runtime.externs",
 }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ..dsl.api import analyse
 from ..dsl.diagnostics import LossError
-from ..dsl.live import Zeros
+from ..dsl.inputs import HOST_SIZES
 from ..dsl.source import Source
 from .emit import emit
 from .lower import lower
 from .passes import optimise
-from .specialise import Facts
+from .resolve import resolve
+from .specialise import Schedule
 
 STAGES = ("ir", "fx", "code")
 
@@ -30,8 +31,11 @@ def dump_stage(text: str, name: str, stage: str, masked: bool = True) -> str:
     program, diagnostics = analyse(Source(text, name))
     if program is None:
         raise LossError(diagnostics)
-    zero = Zeros({n: p.value for n, p in program.params.items()}).zero_params
-    lowered = lower(program, Facts(tuple(t.name for t in program.terms), masked, zero))
+    schedule = Schedule(program)
+    env = schedule.environment(0, 1)
+    facts = schedule.facts({**env, **dict.fromkeys(HOST_SIZES, 256.0)}, masked)
+    facts = facts._replace(terms=tuple(t.name for t in program.terms))
+    lowered = lower(resolve(program, facts.terms, facts.zeros(), facts.given()), facts)
     graph = optimise(lowered.graph)
     if stage == "ir":
         hosts = [f"host[{i}] = {slot.name}" for i, slot in enumerate(lowered.slots)]

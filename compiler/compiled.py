@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._dynamo.decorators import mark_unbacked
 
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.host import PRESENT, evaluate
+from ..dsl.inputs import BY_NAME, buffer_of
 from ..dsl.live import buffers
 from ..dsl.typed import Expr, TypedProgram
+from .backend import graph_breaks, missing_compiler, warn_once
+from .call import base_name
 from .emit import argument_names, emit
 from .events import CompileEvent, publish
+from .frames import Frames, prepare
 from .ir import Graph
-from .lower import HostSlot, lower
+from .lower import HostSlot, Lowered, lower, lower_values
 from .passes import optimise
+from .resolve import ExternCall, Resolved, resolve
 from .specialise import Facts, Schedule, weight
 
-INDUCTOR_SPLIT = 4096
-"""Number of values above which Inductor splits a reduction; a guard of graphs with dynamic sizes."""
+MAIN = "main"
+"""The part of a variant that has its terms; others make what extern functions and memories begin with."""
 
 
 class Stats:
@@ -62,6 +64,7 @@ class Key(NamedTuple):
     """Everything that decides which graph a call needs. The number of gaussians is not part of it."""
 
     facts: Facts
+    part: str
     size: tuple[Any, ...]
     dtype: torch.dtype
     device: torch.device
@@ -72,20 +75,29 @@ class Key(NamedTuple):
 class Variant(NamedTuple):
     """A compiled graph with the names of its inputs and the numbers that the host supplies."""
 
-    call: Callable[..., tuple[Tensor, Tensor, Tensor]]
-    names: tuple[str, ...]
-    slots: tuple[HostSlot, ...]
+    call: Callable[..., tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]]
+    part: Part
     terms: tuple[str, ...]
-    dynamic_size: bool
+    dynamic: tuple[tuple[int, ...], ...]
+
+
+class Part(NamedTuple):
+    """A graph of a variant: the numbers of its host, and its inputs with the spaces that they have."""
+
+    graph: Graph
+    slots: tuple[HostSlot, ...]
+    names: tuple[str, ...]
+    spaces: tuple[str, ...]
 
 
 class Result(NamedTuple):
-    """One evaluation: the total (0-d), the raw term values `[T]` in the order of ``names``, and empty regions."""
+    """One evaluation: the total (0-d), the raw term values `[T]` in the order of ``names``, empty regions, outputs."""
 
     total: Tensor
     values: Tensor
     names: tuple[str, ...]
     empty_regions: Tensor
+    outputs: dict[str, Tensor]
 
 
 class CompiledProgram:
@@ -101,19 +113,75 @@ class CompiledProgram:
         self.backend = backend
         self.schedule = Schedule(program)
         self.stats = Stats()
-        self._graphs: dict[Facts, tuple[Graph, tuple[HostSlot, ...], tuple[str, ...]]] = {}
+        self._resolved: dict[Facts, Resolved] = {}
+        self._levels: dict[Facts, tuple[tuple[ExternCall, ...], ...]] = {}
+        self._parts: dict[tuple[Facts, str], Part] = {}
         self._required: dict[Facts, frozenset[str]] = {}
         self._variants: dict[Key, Variant] = {}
-        self._first_size: tuple[Any, ...] | None = None
+        self._frames = Frames()
 
-    def graph(self, facts: Facts) -> tuple[Graph, tuple[HostSlot, ...], tuple[str, ...]]:
-        """The optimised graph of a variant, its host numbers and the names of its inputs."""
-        found = self._graphs.get(facts)
+    def resolved(self, facts: Facts) -> Resolved:
+        """The program of a variant: lists unrolled, extern functions and memories as inputs."""
+        found = self._resolved.get(facts)
         if found is None:
-            lowered = lower(self.program, facts)
-            graph = optimise(lowered.graph)
-            found = self._graphs[facts] = (graph, lowered.slots, tuple(argument_names(graph)[:-1]))
+            found = self._resolved[facts] = resolve(self.program, facts.terms, facts.zeros(), facts.given())
         return found
+
+    def levels(self, facts: Facts) -> tuple[tuple[ExternCall, ...], ...]:
+        """The calls of extern functions in the order in which they can be made, as many at once as possible."""
+        found = self._levels.get(facts)
+        if found is None:
+            calls = self.resolved(facts).externs
+            reads = {call.name: self._reads(facts, call) for call in calls}
+            depth = dict.fromkeys(reads, 0)
+            for _ in calls:  # as often as one can wait for another
+                for name, read in reads.items():
+                    depth[name] = max((depth[other] + 1 for other in read & depth.keys()), default=0)
+            found = self._levels[facts] = tuple(
+                tuple(c for c in calls if depth[c.name] == level) for level in sorted(set(depth.values()))
+            )
+        return found
+
+    def _reads(self, facts: Facts, call: ExternCall) -> set[str]:
+        """Inputs of a call, and of what the memories that it reads start as."""
+        starts = {f"memory:{m.info.name}": m.init for m in self.resolved(facts).memories}
+        pending, found = list(call.args), set[str]()
+        while pending:
+            for e in pending.pop().walk():
+                name = str(e.value).partition(".")[0]
+                if e.op == "input" and name not in found:
+                    found.add(name)
+                    pending += [starts[name]] if name in starts else []
+        return found
+
+    def part(self, facts: Facts, name: str = MAIN) -> Part:
+        """The optimised graph of a part of a variant.
+
+        That is the terms and new values of memories ("main"), the tensors that the extern functions of one level are
+        called with ("externs 0"), or what a memory starts as ("init NAME").
+        """
+        found = self._parts.get((facts, name))
+        if found is None:
+            lowered = lower(self.resolved(facts), facts) if name == MAIN else self._values(facts, name)
+            graph = optimise(lowered.graph)
+            names = tuple(argument_names(graph)[:-1])
+            spaces = {node.attr: node.shape.space for node in graph.nodes if node.op == "input"}
+            found = Part(graph, lowered.slots, names, tuple(spaces[n] for n in names))
+            self._parts[facts, name] = found
+        return found
+
+    def _values(self, facts: Facts, part: str) -> Lowered:
+        word, _, of = part.partition(" ")
+        resolved = self.resolved(facts)
+        if word == "init":
+            memory = next(m for m in resolved.memories if m.info.name == of)
+            return lower_values(resolved, facts, {"init": memory.init})
+        values = {}
+        for call in self.levels(facts)[int(of)]:
+            for i, argument in enumerate(call.args):
+                if is_computed(argument):
+                    values[f"{call.name} {i}"] = argument
+        return lower_values(resolved, facts, values)
 
     def requires(
         self, step: int, max_steps: int, group: str | None = None, host: Mapping[str, float | bool] | None = None
@@ -126,59 +194,64 @@ class CompiledProgram:
             found = buffers(self.schedule.inputs(facts))
             for variant in (facts, facts._replace(has_mask=False)) if facts.terms else ():
                 # The graph may read an input only for its size.
-                names = self.graph(variant)[2]
-                found |= {"state" if name.startswith("state.") else name for name in names}
+                found |= {"state" if n.startswith("state.") else buffer_of(n) for n in self.read(variant)}
             self._required[facts] = found
         return found
 
-    def __call__(self, facts: Facts, tensors: Mapping[str, Tensor], env: Mapping[str, Any]) -> Result:
-        """Evaluate one step.
+    def read(self, facts: Facts) -> frozenset[str]:
+        """The tensors that all parts of a variant read, without those that parts give each other."""
+        parts = [MAIN, *(f"externs {i}" for i in range(len(self.levels(facts))))]
+        parts += [f"init {m.info.name}" for m in self.resolved(facts).memories]
+        names = {n for part in parts for n in self.part(facts, part).names}
+        names |= {n for call in self.resolved(facts).externs for a in call.args if (n := given_input(a))}
+        return frozenset(n for n in names if ":" not in n)
+
+    def __call__(self, facts: Facts, tensors: Mapping[str, Tensor], env: Mapping[str, Any], part: str = MAIN) -> Result:
+        """Evaluate one step, or a part of it.
 
         Args:
             facts: the variant, from ``schedule.facts``.
             tensors: bound tensors by input name, all of one dtype and device: `[B, H, W, k]` and `[N, k]`.
             env: host values of the step, from ``schedule.environment``.
+            part: which graph of the variant.
 
         Raises:
             LossError: a weight or schedule is not finite at this step.
         """
-        names = self.graph(facts)[2]
-        bound = [tensors[name] for name in names]
-        key = self._key(facts, bound)
+        graph = self.part(facts, part)
+        bound = [tensors[name] for name in graph.names]
+        if not bound:
+            total, values, empty, outputs = emit(graph.graph)(torch.tensor(self._numbers(graph.slots, env) or [0.0]))
+            return _result(graph, facts.terms, total, values, empty, outputs)
+        key, dynamic = self._key(facts, part, graph, bound)
         variant = self._variants.get(key)
         if variant is None:
-            return self._first_call(key, facts, bound, env)
+            terms = facts.terms if part == MAIN else ()
+            return self._first_call(key, Variant(emit(graph.graph), graph, terms, dynamic), bound, env)
         return self._run(variant, bound, env)
 
-    def _key(self, facts: Facts, bound: list[Tensor]) -> Key:
-        image = next((t for t in bound if t.dim() == 4), None)
-        size: tuple[Any, ...] = () if image is None else tuple(image.shape[:3])
-        if self._first_size is None and size:
-            self._first_size = size
-        if size and size != self._first_size:
-            # Further sizes share one graph per batch size; torch would tie equal height and width together, and
-            # Inductor reduces up to 4096 values in another way than more.
-            pixels = size[1] * size[2]
-            small = (pixels <= INDUCTOR_SPLIT) + (3 * pixels <= INDUCTOR_SPLIT)
-            size = (size[0], small, "square" if size[1] == size[2] else "any")
+    def _key(
+        self, facts: Facts, part: str, graph: Part, bound: list[Tensor]
+    ) -> tuple[Key, tuple[tuple[int, ...], ...]]:
+        size, dynamic = self._frames.classes(graph.names, graph.spaces, bound)
         grad_mode = torch.is_grad_enabled()
         gradients = tuple(grad_mode and t.requires_grad for t in bound)
-        reference = bound[0]
-        return Key(facts, size, reference.dtype, reference.device, gradients, grad_mode)
+        reference = _reference(bound)
+        return Key(facts, part, size, reference.dtype, reference.device, gradients, grad_mode), dynamic
 
     def _run(self, variant: Variant, bound: list[Tensor], env: Mapping[str, Any]) -> Result:
-        reference = bound[0]
-        numbers = self._numbers(variant.slots, env)
+        reference = _reference(bound)
+        numbers = self._numbers(variant.part.slots, env)
         host = torch.tensor(numbers or [0.0], dtype=reference.dtype)
         if reference.device.type != "cpu":
             host = host.pin_memory().to(reference.device, non_blocking=True)
-        args = [_prepare(t, variant.dynamic_size) for t in bound]
+        args = [prepare(t, d) for t, d in zip(bound, variant.dynamic)]
         if torch.is_autocast_enabled(reference.device.type):
             with torch.autocast(reference.device.type, enabled=False):
-                total, values, empty = variant.call(*args, host)
+                made = variant.call(*args, host)
         else:
-            total, values, empty = variant.call(*args, host)
-        return Result(total, values, variant.terms, empty)
+            made = variant.call(*args, host)
+        return _result(variant.part, variant.terms, *made)
 
     def _numbers(self, slots: tuple[HostSlot, ...], env: Mapping[str, Any]) -> list[float]:
         memo: dict[int, Any] = {}
@@ -193,28 +266,20 @@ class CompiledProgram:
             numbers.append(number)
         return numbers
 
-    def constant(self, facts: Facts, env: Mapping[str, Any]) -> Result:
-        """Evaluate a variant that reads no tensor at all."""
-        graph, slots, _ = self.graph(facts)
-        total, values, empty = emit(graph)(torch.tensor(self._numbers(slots, env) or [0.0]))
-        return Result(total, values, facts.terms, empty)
-
-    def _first_call(self, key: Key, facts: Facts, bound: list[Tensor], env: Mapping[str, Any]) -> Result:
-        graph, slots, names = self.graph(facts)
-        module = emit(graph)  # code of its own: torch limits how often one piece of code may be compiled
+    def _first_call(self, key: Key, variant: Variant, bound: list[Tensor], env: Mapping[str, Any]) -> Result:
+        module = variant.call  # code of its own: torch limits how often one piece of code may be compiled
         self.stats.predicted += 1
-        dynamic = bool(key.size) and isinstance(key.size[-1], str)
         backend = self._usable_backend(key.device)
         call: Callable[..., Any] = module
         if backend == "eager":
             self.stats.graphs += 1
         else:
             call = torch.compile(module, fullgraph=True, backend=self._counting(backend))
-        variant = self._variants[key] = Variant(call, names, slots, facts.terms, dynamic)
+        variant = self._variants[key] = variant._replace(call=call)
         if backend == "eager":
             return self._run(variant, bound, env)
         publish(CompileEvent("start", f"compiling the loss graph: {self._reason(key)}"))
-        breaks = _graph_breaks()
+        breaks = graph_breaks()
         started = time.perf_counter()
         try:
             with warnings.catch_warnings():
@@ -225,7 +290,7 @@ class CompiledProgram:
             result = self._without_compiler(key, variant._replace(call=module), bound, env, problem)
         seconds = time.perf_counter() - started
         self.stats.compile_seconds += seconds
-        self.stats.graph_breaks += _graph_breaks() - breaks
+        self.stats.graph_breaks += graph_breaks() - breaks
         publish(CompileEvent("end", f"compiled the loss graph in {seconds:.1f} s", seconds))
         return result
 
@@ -248,11 +313,8 @@ class CompiledProgram:
 
     def _reason(self, key: Key) -> str:
         first = len(self._variants) == 1
-        size = ""
-        if key.size:
-            several = isinstance(key.size[-1], str)
-            size = ", any image size" if several else f", {key.size[2]}x{key.size[1]} pixels"
-        return f"{key.facts.describe()}{size}{' (the first call)' if first else ' (new here)'}"
+        what = key.facts.describe() if key.part == MAIN else f"{key.part} of {key.facts.describe()}"
+        return f"{what}{self._frames.describe(key.size)}{' (the first call)' if first else ' (new here)'}"
 
     def _counting(self, name: str) -> Callable[..., Any]:
         """The backend, counting the graphs that it is given."""
@@ -270,48 +332,34 @@ class CompiledProgram:
         missing = missing_compiler(device.type)
         if not missing:
             return self.backend
-        _warn_once(f"the loss runs without compilation: {missing}")
+        warn_once(f"the loss runs without compilation: {missing}")
         return "eager"
 
 
-def _prepare(t: Tensor, dynamic_size: bool) -> Tensor:
-    """An input in the form that never recompiles: any number of gaussians, and any image size if asked for."""
-    if t.dim() == 2:
-        # A view is no leaf: torch fixes the shape of parameters, but not of what is made from them.
-        view = t.view_as(t)
-        mark_unbacked(view, 0)
-        return view
-    if dynamic_size:
-        view = t.view_as(t)
-        torch._dynamo.mark_dynamic(view, (1, 2))
-        return view
-    return t
+def is_computed(argument: Expr) -> bool:
+    """Whether an argument of an extern function is a tensor that a graph has to make."""
+    kind = argument.type.kind
+    given = argument.type.is_host or kind.name in ("view", "state", "camera", "list", "mode", "string")
+    return not given and not given_input(argument)
 
 
-def _graph_breaks() -> int:
-    return sum(torch._dynamo.utils.counters["graph_break"].values())
+def given_input(argument: Expr) -> str:
+    """The graph input that an argument of an extern function is as it stands; "" if it is none."""
+    if argument.op != "input" or not argument.type.kind.is_tensor or argument.type.kind.element is not None:
+        return ""
+    name = str(argument.value)
+    spec = BY_NAME.get(base_name(name)[1])
+    made = spec is not None and (spec.raw[1] or not spec.buffer)  # activated, or made from the pixels
+    return "" if made else f"{base_name(name)[0]}state.{spec.raw[0]}" if spec is not None and spec.raw[0] else name
 
 
-@cache
-def _warn_once(message: str) -> None:
-    warnings.warn(message, stacklevel=5)
+def _reference(bound: list[Tensor]) -> Tensor:
+    return next((t for t in bound if t.is_floating_point()), bound[0])
 
 
-@cache
-def missing_compiler(device: str) -> str:
-    """What `torch.compile` would need on this machine, in words; "" when nothing is missing."""
-    if device == "cuda":
-        from torch.utils._triton import has_triton
-
-        return "" if has_triton() else "Triton is not installed (`pip install triton`)"
-    from torch._inductor import cpp_builder, exc
-
-    try:
-        compiler = cpp_builder.get_cpp_compiler()
-    except (exc.InvalidCxxCompiler, RuntimeError, OSError):
-        return "no C++ compiler was found (install g++, or set CXX)"
-    found = shutil.which(str(compiler))
-    return "" if found else f"the C++ compiler `{compiler}` was not found (install g++, or set CXX)"
+def _result(part: Part, terms: tuple[str, ...], total: Tensor, values: Tensor, empty: Tensor, more: Any) -> Result:
+    outputs = {name: value for (name, _), value in zip(part.graph.outputs, more)}
+    return Result(total, values, terms, empty, outputs)
 
 
 def _not_finite(slot: HostSlot, number: float, env: Mapping[str, Any]) -> Diagnostic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import operator
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import torch
 from torch import fx
 
+from .call import Call, Ref
 from .ir import COMPARISONS, Graph, Node
 from .kernels import pointwise, reductions, regions
-from .lower import Call, Ref
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     "add": operator.add,
@@ -47,10 +48,11 @@ def emit(graph: Graph) -> fx.GraphModule:
     """The torch graph of an optimised graph.
 
     Its inputs are `argument_names`; ``host`` is a 1-D tensor of the numbers that the host computes. It returns the
-    total (0-d), the raw values of the terms `[T]` (detached) and the number of empty regions (0-d int32).
+    total (0-d), the raw values of the terms `[T]` (detached), the number of empty regions (0-d int32) and the further
+    outputs as a tuple.
     """
     out = fx.Graph()
-    placeholders = {name: out.placeholder(name.replace(".", "_")) for name in argument_names(graph)}
+    placeholders = {name: out.placeholder(re.sub(r"\W", "_", name)) for name in argument_names(graph)}
     host = placeholders["host"]
     values: list[Any] = []
     host_numbers: dict[int, fx.Node] = {}
@@ -74,14 +76,21 @@ def emit(graph: Graph) -> fx.GraphModule:
         raw.append(value)
         weighted = value if t.weight is None else out.call_function(operator.mul, (number(t.weight), value))
         total = weighted if total is None else out.call_function(operator.add, (total, weighted))
-    terms = out.call_function(torch.Tensor.detach, (out.call_function(torch.stack, (raw,)),))
+    if total is None:
+        total = out.call_function(pointwise.tensor_like, (0.0, host))
+    stacked = (
+        out.call_function(torch.stack, (raw,)) if raw else out.call_function(operator.getitem, (host, slice(0, 0)))
+    )
+    terms = out.call_function(torch.Tensor.detach, (stacked,))
     empty: Any = None
     for r in graph.regions:
         flag = out.call_function(reductions.is_empty, (values[r],))
         empty = flag if empty is None else out.call_function(operator.add, (empty, flag))
     if empty is None:
         empty = out.call_function(torch.zeros, ((),), {"dtype": torch.int32})
-    out.output((total, terms, empty))
+    further = [values[v] for _, v in graph.outputs]
+    further = [v if isinstance(v, fx.Node) else out.call_function(pointwise.tensor_like, (v, host)) for v in further]
+    out.output((total, terms, empty, tuple(further)))
     out.lint()
     return fx.GraphModule(torch.nn.Module(), out, "Loss")
 
@@ -105,6 +114,10 @@ def _emit_node(
         return out.call_function(regions.compare, (*args, node.op))
     if node.op == "component":
         return out.call_function(regions.component, (args[0], node.attr))
+    if node.op == "item":
+        return out.call_function(operator.getitem, (args[0], node.attr))
+    if node.op == "lift":
+        return out.call_function(regions.lift, (args[0], node.attr))
     return out.call_function(ARITHMETIC[node.op], args)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from ..dsl.types import LETTERS, join_spaces
+
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "pow", "neg"})
 COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 LOGIC = frozenset({"and", "or", "not"})
 LEAVES = frozenset({"input", "host", "const"})
-OTHERS = frozenset({"kernel", "component", "guard", "select"})
+OTHERS = frozenset({"kernel", "component", "guard", "select", "item", "lift"})
 POINTWISE = "pointwise:"
 """What kernels begin with that work on each value on its own."""
 FILLED = f"{POINTWISE}filled"
@@ -19,19 +21,30 @@ ARITY = {
     "neg": 1,
     "not": 1,
     "component": 1,
+    "item": 1,
+    "lift": 1,
     "guard": 2,
     "select": 3,
 }
 
 
 class Shape(NamedTuple):
-    """Where a value lives: "pixels", "gaussians" or "" for a number, and its components (-1: known when bound)."""
+    """Where a value lives, the space of its kind ("" for a number), and its components (-1: known when bound)."""
 
     space: str
     components: int
 
+    @property
+    def rank(self) -> int:
+        """Dimensions in front of the components; -1 for a number."""
+        layout = self.space.rpartition(":")[2]
+        return len(LETTERS.get(layout, layout).split()) if layout else -1
+
     def __str__(self) -> str:
-        return {"pixels": f"[B H W {self.components}]", "gaussians": f"[N {self.components}]"}.get(self.space, "[]")
+        if not self.space:
+            return "[]"
+        view, _, layout = self.space.rpartition(":")
+        return f"[{LETTERS.get(layout, layout)} {self.components}]{' of ' + view if view else ''}"
 
 
 SCALAR = Shape("", 1)
@@ -43,7 +56,7 @@ def joined(shapes: Iterable[Shape]) -> Shape:
     for shape in shapes:
         if shape.space:
             wider = result.components if shape.components == 1 else shape.components
-            result = Shape(shape.space, wider)
+            result = Shape(join_spaces(result.space, shape.space) or shape.space, wider)
     return result
 
 
@@ -61,7 +74,9 @@ class Node(NamedTuple):
 
     ``op`` is a leaf (``input``: attr is the name; ``host``: the index of a number computed on the host; ``const``:
     the number), an arithmetic, comparison or logic operation, ``component`` (attr: index), ``guard`` (x where the
-    condition holds, else 1), ``select`` (a host condition chooses), or ``kernel`` (attr: how to call it).
+    condition holds, else 1), ``select`` (a host condition chooses), ``item`` (one of the results of a kernel; attr:
+    index), ``lift`` (attr: how many dimensions of length 1 are put in front of the components), or ``kernel`` (attr:
+    how to call it).
     """
 
     op: str
@@ -80,12 +95,20 @@ class TermOutput(NamedTuple):
 
 
 class Graph:
-    """A list of nodes, operands first, and what comes out: terms, and regions whose emptiness is counted."""
+    """A list of nodes, operands first, and what comes out.
+
+    That is terms, regions whose emptiness is counted, and further values by name.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.terms: list[TermOutput] = []
         self.regions: list[int] = []
+        self.outputs: list[tuple[str, int]] = []
+
+    def results(self) -> set[int]:
+        """Everything that comes out."""
+        return {t.value for t in self.terms} | set(self.regions) | {v for _, v in self.outputs}
 
     def users(self) -> list[int]:
         """For each node, how often it is used."""
@@ -95,7 +118,7 @@ class Graph:
                 counts[a] += 1
         for t in self.terms:
             counts[t.value] += 1
-        for r in self.regions:
+        for r in (*self.regions, *(v for _, v in self.outputs)):
             counts[r] += 1
         return counts
 
@@ -119,8 +142,9 @@ class Graph:
                 assert not node.args, f"{where}: a leaf has no operands"
             if node.op in ARITHMETIC | COMPARISONS | LOGIC:
                 shapes = [self.nodes[a].shape for a in node.args if self.nodes[a].shape.space]
-                assert len({s.space for s in shapes}) <= 1, f"{where}: pixels meet gaussians"
-                sizes = {s.components for s in shapes} - {1}
+                assert len({s.space for s in shapes}) <= 1 or joined(shapes) == node.shape, f"{where}: spaces differ"
+                assert all(s.rank == node.shape.rank for s in shapes) or node.op == "lift", f"{where}: ranks differ"
+                sizes = {s.components for s in shapes} - {1, -1}
                 assert len(sizes) <= 1, f"{where}: components differ"
         for t in self.terms:
             assert self.nodes[t.value].shape == SCALAR, f"term {t.name} is not a number"
@@ -132,6 +156,7 @@ class Graph:
             lines.append(f"term {t.name} = {weight}%{t.value}")
         if self.regions:
             lines.append("count empty: " + ", ".join(f"%{r}" for r in self.regions))
+        lines += [f"output {name} = %{value}" for name, value in self.outputs]
         return "\n".join(lines)
 
 
@@ -144,7 +169,7 @@ def _show(node: Node) -> str:
         return text
     if node.op in LEAVES:
         return f"{node.op} {node.attr}"
-    return f"{node.op}({args})" + (f".{node.attr}" if node.op == "component" else "")
+    return f"{node.op}({args})" + (f".{node.attr}" if node.op in ("component", "item", "lift") else "")
 
 
 class Builder:
@@ -162,6 +187,7 @@ class Builder:
         operands = [self.graph.nodes[a].shape for a in args]
         if op in BROADCAST or (op == "kernel" and attr.kernel.startswith(POINTWISE) and attr.kernel != FILLED):
             shape = joined(operands)
+            args = tuple(self.lifted(a, shape, origin) for a in args)
         elif op == "component" and operands[0].components == 1:
             return args[0]
         key = (op, args, attr)
@@ -170,6 +196,14 @@ class Builder:
             found = self._known[key] = len(self.graph.nodes)
             self.graph.nodes.append(Node(op, args, attr, shape, origin))
         return found
+
+    def lifted(self, index: int, wanted: Shape, origin: Origin) -> int:
+        """The node, with as many dimensions as another value has: a value per image beside that image's pixels."""
+        found = self.graph.nodes[index].shape
+        if not found.space or found.rank >= wanted.rank:
+            return index
+        shape = Shape(wanted.space, found.components)
+        return self.add("lift", (index,), wanted.rank - found.rank, shape, origin)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.graph.nodes)

@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..dsl.builtins.spec import Builtin
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.host import evaluate
-from ..dsl.inputs import BY_NAME
-from ..dsl.typed import Expr, TypedProgram, TypedTerm
-from ..dsl.types import CONSTANT, MODE, STRING, Kind
+from ..dsl.typed import Expr, TypedProgram
+from ..dsl.types import CONSTANT, MODE, STRING
+from .call import AXES, REGION_ARGUMENT, Call, Ref, axes_of, needs_shape, shape_of
 from .ir import POINTWISE, SCALAR, Builder, Graph, Origin, Shape, TermOutput
-from .specialise import Facts, split_weight
+from .lower_inputs import Inputs
+from .resolve import Resolved, ResolvedTerm
+from .specialise import Facts
 
-REGION_ARGUMENT = "r"
 MAX_NODES = 100_000
 SINGULAR = {"div": 1, "pow": 0}
 """Operations that can be infinite, and the operand to guard in a branch that `where` does not take."""
-
-
-class Ref(NamedTuple):
-    """Stands for an operand of a kernel in the template of its arguments.
-
-    ``shape`` is given where the kernel needs pixels or gaussians and cannot do with a plain number.
-    """
-
-    position: int
-    shape: Shape | None = None
-
-    def __str__(self) -> str:
-        return f"<{self.position}>"
-
-
-class Call(NamedTuple):
-    """The attribute of a kernel node: what to call, and how its operands are passed."""
-
-    kernel: str
-    args: tuple[Any, ...]
-    kwargs: tuple[tuple[str, Any], ...]
-    empty: float
-
-    def __str__(self) -> str:
-        shown = [_show(a) for a in self.args] + [f"{k}={_show(v)}" for k, v in self.kwargs]
-        return f"{self.kernel}({', '.join(shown)})"
-
-
-def _show(item: Any) -> str:
-    if isinstance(item, tuple) and not isinstance(item, Ref):
-        return f"({', '.join(_show(i) for i in item)})"
-    return repr(item) if isinstance(item, str) else str(item)
 
 
 Path = tuple[tuple[Expr, bool], ...]
@@ -74,21 +44,31 @@ class Lowered(NamedTuple):
     slots: tuple[HostSlot, ...]
 
 
-def lower(program: TypedProgram, facts: Facts) -> Lowered:
-    """The graph of one variant."""
-    lowering = _Lowering(program, facts)
-    for term in program.terms:
-        if term.name in facts.terms:
-            try:
-                lowering.term(term)
-            except RecursionError:
-                message = f"the choices in term `{term.name}` are nested too deeply to be compiled"
-                raise LossError([Diagnostic("TYP008", message, term.source, term.span)]) from None
-    lowering.builder.graph.verify()
-    return Lowered(lowering.builder.graph, tuple(lowering.slots))
+def lower(resolved: Resolved, facts: Facts) -> Lowered:
+    """The graph of one variant: its terms, and the new values of memories as outputs."""
+    lowering = _Lowering(resolved.program, facts)
+    for resolved_term in resolved.terms:
+        try:
+            lowering.term(resolved_term)
+        except RecursionError:
+            term = resolved_term.term
+            message = f"the choices in term `{term.name}` are nested too deeply to be compiled"
+            raise LossError([Diagnostic("TYP008", message, term.source, term.span)]) from None
+    for memory in resolved.memories:
+        if memory.update is not None:
+            lowering.output(f"memory:{memory.info.name}", memory.update)
+    return lowering.done()
 
 
-class _Lowering:
+def lower_values(resolved: Resolved, facts: Facts, values: Mapping[str, Expr]) -> Lowered:
+    """A graph without terms, whose outputs are these values."""
+    lowering = _Lowering(resolved.program, facts)
+    for name, value in values.items():
+        lowering.output(name, value)
+    return lowering.done()
+
+
+class _Lowering(Inputs):
     def __init__(self, program: TypedProgram, facts: Facts) -> None:
         self.facts = facts
         self.zeros = facts.zeros()
@@ -104,15 +84,25 @@ class _Lowering:
         self._program = program
         self._site: Expr | None = None
 
-    def term(self, term: TypedTerm) -> None:
-        self._term = term.name
-        factors, core = split_weight(term.value, self.zeros)
+    def term(self, resolved: ResolvedTerm) -> None:
+        """Add a term."""
+        self._term, factors = resolved.term.name, resolved.factors
         weight = None
         if factors:
-            slot = HostSlot(None, tuple(factors), f"weight of {term.name}")
+            slot = HostSlot(None, factors, f"weight of {self._term}")
             weight = self._slot(("weight", tuple((d, self._key(f)) for d, f in factors)), slot)
-        value = self.value(core, None)
-        self.builder.graph.terms.append(TermOutput(term.name, value, weight))
+        value = self.value(resolved.core, None)
+        self.builder.graph.terms.append(TermOutput(self._term, value, weight))
+
+    def output(self, name: str, value: Expr) -> None:
+        """A value that comes out by name."""
+        self._term = name
+        self.builder.graph.outputs.append((name, self.value(value, None)))
+
+    def done(self) -> Lowered:
+        """The finished graph."""
+        self.builder.graph.verify()
+        return Lowered(self.builder.graph, tuple(self.slots))
 
     # Host numbers
 
@@ -128,7 +118,7 @@ class _Lowering:
         if id(e) not in self._keys:
             for node in e.operands_first():
                 if id(node) not in self._keys:
-                    value = node.value.name if isinstance(node.value, Builtin) else node.value
+                    value = (node.value.name, node.value.seed) if isinstance(node.value, Builtin) else node.value
                     made = (node.op, value, node.names, tuple(self._keys[id(a)] for a in node.args))
                     self._keys[id(node)] = self._interned.setdefault(made, len(self._interned))
         return self._keys[id(e)]
@@ -244,6 +234,8 @@ class _Lowering:
             return self._input(e)
         if e.op == "region":
             return self._region(e)
+        if e.op == "field":
+            return self._add("item", (self.value(e.args[0], guard),), e.value, shape, e)
         decided = self.zeros.chosen(e)
         if decided:
             return self.value(decided[0], guard)
@@ -292,24 +284,6 @@ class _Lowering:
         """The guard, if it says the same of all components of a pixel or gaussian."""
         return guard if guard is None or self.builder.graph.nodes[guard].shape.components == 1 else None
 
-    def _input(self, e: Expr) -> int:
-        spec = BY_NAME.get(e.value)
-        if spec is None:
-            return self._add("input", (), e.value, shape_of(e.type.kind), e)
-        raw, activation = spec.raw
-        name = f"state.{raw}" if raw else spec.name
-        node = self._add("input", (), name, shape_of(spec.kind), e)
-        if not activation:
-            return node
-        call = Call(f"pointwise:{activation}", (Ref(0),), (), 0.0)
-        return self._add("kernel", (node,), call, shape_of(spec.kind), e)
-
-    def _region(self, e: Expr) -> int:
-        if e.value == "everywhere" or not self.facts.has_mask:
-            return self._const(0.0 if e.value == "unmasked" else 1.0, e)
-        mask = self._add("input", (), "mask", Shape("pixels", 1), e)
-        return mask if e.value == "masked" else self._add("not", (mask,), None, Shape("pixels", 1), e)
-
     # Kernels
 
     def _call(self, e: Expr, guard: int | None) -> int:
@@ -325,9 +299,14 @@ class _Lowering:
         operand = next((a for n, a in zip(e.names, e.args) if n in ("x", "a")), e)
         for name, a in zip(e.names, e.args):
             kind = next(p.kind for p in record.parsed.params if p.name == name)
-            constant = self.zeros.decide(a) if kind == "flag" else None
-            if constant is not None:
-                template[name] = constant  # decides what the kernel does, so it is no node of the graph
+            fixed = self._fixed(record, name, kind, a, operand)
+            if fixed is not None:
+                template[name] = fixed
+                continue
+            if kind == "state":
+                continue
+            if kind == "camera":
+                template[name] = self._camera(a, nodes)
                 continue
             before = self._path
             branch = self._branch_guard(record, e, name, inner)
@@ -336,7 +315,10 @@ class _Lowering:
             if record.domain and record.domain[0] == name:
                 nodes[item.position] = self._guarded(nodes[item.position], inner, a)
             if name == REGION_ARGUMENT and isinstance(item, Ref):
-                item = item._replace(shape=Shape(operand.type.kind.space, max(int(a.type.kind.components), 1)))
+                item = item._replace(shape=Shape(operand.type.kind.space, max(shape_of(a.type.kind).components, 1)))
+                nodes[item.position] = self._spread(nodes[item.position], operand, inner, e)
+            elif name in ("a", "b"):
+                self._lift_operand(item, nodes, e)
             if name == variadic:
                 many.append(item)
             else:
@@ -344,13 +326,31 @@ class _Lowering:
         if variadic is not None and template:
             template[variadic] = tuple(many)
             many = []
+        self._context(record, e, nodes, template)
         region = template.get(REGION_ARGUMENT)
-        if isinstance(region, Ref):
+        if isinstance(region, Ref) and not record.parsed.result.startswith("region r"):
             node = nodes[region.position]
-            if self.builder.graph.nodes[node].op != "const" and node not in self.builder.graph.regions:
+            known = self.builder.graph.nodes[node]
+            made = known.op == "kernel" and known.attr.kernel == "regions:exists"
+            if known.op != "const" and not made and node not in self.builder.graph.regions:
                 self.builder.graph.regions.append(node)
+        if record.parsed.result.startswith("region r"):  # its operand is a region, not what it is reduced over
+            operand_node: int = nodes[template[REGION_ARGUMENT].position]
+            if self.builder.graph.nodes[operand_node].op == "const":
+                return operand_node  # everything and nothing stay what they are
+            many = [template.pop(REGION_ARGUMENT)]
         call = Call(record.kernel, tuple(many), tuple(template.items()), record.empty)
         return self._add("kernel", tuple(nodes), call, shape_of(e.type.kind), e)
+
+    def _fixed(self, record: Builtin, name: str, kind: str, a: Expr, operand: Expr) -> Any:
+        """An argument that decides what the kernel does, so that it is no node of the graph; None for others."""
+        if kind == "flag":
+            return self.zeros.decide(a)
+        if kind == "whole" and a.type.stage == CONSTANT:
+            return int(evaluate(a, {}))
+        if name in AXES and _is_text(a):
+            return axes_of(operand.type.kind, str(self.zeros.text(a)), name == "axes")
+        return None
 
     def _argument(self, a: Expr, nodes: list[int], guard: int | None, shaped: bool) -> Any:
         if a.op == "tuple":
@@ -383,15 +383,4 @@ def _is_text(e: Expr) -> bool:
     return e.type.kind in (STRING, MODE)
 
 
-def needs_shape(record: Builtin, name: str) -> bool:
-    """Whether a kernel needs the pixels or gaussians of this argument: all but regions and conditions do."""
-    kind = next(p.kind for p in record.parsed.params if p.name == name)
-    return kind not in ("region", "condition") and not (kind == "value" and len(record.parsed.params) > 1)
-
-
-def shape_of(kind: Kind) -> Shape:
-    """The shape of values of a kind."""
-    return Shape(kind.space, int(kind.components)) if kind.space in ("pixels", "gaussians") else SCALAR
-
-
-__all__ = ["Call", "HostSlot", "Lowered", "Ref", "lower", "shape_of"]
+__all__ = ["Call", "HostSlot", "Lowered", "Ref", "lower", "lower_values", "shape_of"]

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 
 from ..dsl.host import OPERATORS
+from .call import REGION_ARGUMENT, Call, Ref
 from .emit import fill, kernel
 from .ir import FILLED, LEAVES, POINTWISE, Builder, Graph, Node, Shape, TermOutput
-from .lower import REGION_ARGUMENT, Call, Ref
 
 Rule = Callable[[Node, Builder], "int | None"]
 """Rewrites one node whose operands are already rewritten: the index of its replacement, or None to keep it."""
@@ -33,6 +33,7 @@ def _rewrite(graph: Graph, rule: Rule) -> Graph:
         replacement = rule(node, builder)
         moved.append(builder.add(*node) if replacement is None else replacement)
     builder.graph.terms = [TermOutput(t.name, moved[t.value], t.weight) for t in graph.terms]
+    builder.graph.outputs = [(name, moved[value]) for name, value in graph.outputs]
     for r in graph.regions:
         if builder.graph.nodes[moved[r]].op != "const" and moved[r] not in builder.graph.regions:
             builder.graph.regions.append(moved[r])
@@ -130,21 +131,29 @@ def _materialise(node: Node, builder: Builder) -> int | None:
         actual = builder.graph.nodes[value].shape
         if actual.space and (actual.components == shape.components or actual.components != 1):
             continue
-        like = value
+        found: int | None = value
         if not actual.space:
-            like = _pixels_or_gaussians(shape, builder, node)
+            found = _pixels_or_gaussians(shape, builder, node)
+        if found is None:
+            continue
+        like = found
         filled = Call(FILLED, (Ref(0), Ref(1)), (("components", shape.components),), 0.0)
         args[ref.position] = builder.add("kernel", (value, like), filled, shape, node.origin)
     return None if tuple(args) == node.args else builder.add(*node._replace(args=tuple(args)))
 
 
-def _pixels_or_gaussians(shape: Shape, builder: Builder, node: Node) -> int:
-    """An input that has the pixels or gaussians of a shape: one that is read anyway, if there is one."""
+def _pixels_or_gaussians(shape: Shape, builder: Builder, node: Node) -> int | None:
+    """A value that has the pixels or gaussians of a shape: one that is made anyway, if there is one."""
     for i, found in enumerate(builder.graph.nodes):
         if found.op == "input" and found.shape.space == shape.space:
             return i
-    name = "rendered" if shape.space == "pixels" else "state.opacities"
-    return builder.add("input", (), name, Shape(shape.space, 3 if shape.space == "pixels" else 1), node.origin)
+    view, _, layout = shape.space.rpartition(":")
+    name = {"pixels": "rendered", "gaussians": "state.opacities"}.get(layout)
+    if name is None:
+        return None
+    components = 3 if layout == "pixels" else 1
+    full = f"{view}.{name}" if view else name
+    return builder.add("input", (), full, Shape(shape.space, components), node.origin)
 
 
 def _refs(items: tuple[object, ...]) -> list[Ref]:
@@ -162,7 +171,7 @@ def _eliminate(graph: Graph) -> Graph:
     compact: list[Node] = []
     for node in graph.nodes:
         compact.append(_compact(node) if node.op == "kernel" else node)
-    needed = {t.value for t in graph.terms} | set(graph.regions)
+    needed = graph.results()
     for i in range(len(compact) - 1, -1, -1):
         if i in needed:
             needed.update(compact[i].args)
@@ -174,6 +183,7 @@ def _eliminate(graph: Graph) -> Graph:
             result.nodes.append(node._replace(args=tuple(moved[a] for a in node.args)))
     result.terms = [TermOutput(t.name, moved[t.value], t.weight) for t in graph.terms]
     result.regions = [moved[r] for r in graph.regions]
+    result.outputs = [(name, moved[value]) for name, value in graph.outputs]
     return result
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..dsl.host import OPERATORS, PRESENT, environment, evaluate
-from ..dsl.interval import point
+from ..dsl.host import PRESENT, environment, evaluate
 from ..dsl.live import Zeros
 from ..dsl.typed import Expr, TypedProgram, TypedTerm
-from ..dsl.types import CONSTANT, NUMBER, STEP, Type
+from ..dsl.types import STEP, VIEW
+from .resolve import Given, boxes_name
+from .weights import split_weight, weight
+
+BACKGROUND_IMAGE = "background as an image"
+"""Among what is present: the background is given for each pixel, not as one colour for each image."""
 
 
 class Facts(NamedTuple):
@@ -21,6 +25,9 @@ class Facts(NamedTuple):
         zero_params: parameters that are exactly 0, or flags that are false.
         present: optional inputs that the item has.
         fixed: modes and flags with their values, which are constants of the graph.
+        lengths: how many items each list has that the program goes through, by name.
+        updates: memories that get a new value at this step.
+        memories: memories that are used at this step: they get a new value, or a term or a new value reads them.
     """
 
     terms: tuple[str, ...]
@@ -28,6 +35,13 @@ class Facts(NamedTuple):
     zero_params: frozenset[str]
     present: frozenset[str] = frozenset()
     fixed: tuple[tuple[str, bool | str], ...] = ()
+    lengths: tuple[tuple[str, int], ...] = ()
+    updates: frozenset[str] = frozenset()
+    memories: frozenset[str] = frozenset()
+
+    def given(self) -> Given:
+        """What decides how the program resolves."""
+        return Given(self.lengths, self.updates, self.memories)
 
     def zeros(self) -> Zeros:
         """What parameters and missing inputs decide in this variant."""
@@ -38,7 +52,9 @@ class Facts(NamedTuple):
         """In words, for progress messages."""
         parts = [f"term{'s' if len(self.terms) > 1 else ''} {', '.join(self.terms)}"] if self.terms else ["no term"]
         parts.append("with mask" if self.has_mask else "without mask")
-        parts += [f"with {name}" for name in sorted(self.present - {"target"})]
+        parts += [f"with {name}" for name in sorted(self.present - {"target"}) if "." not in name]
+        parts += [f"{count} of {name}" for name, count in self.lengths if not name.startswith("@")]
+        parts += [f"renewing {name}" for name in sorted(self.updates)]
         return ", ".join(parts)
 
 
@@ -49,8 +65,17 @@ class Schedule:
         self.program = program
         self._zeros: dict[object, Zeros] = {}
         self._inputs: dict[Facts, frozenset[str]] = {}
+        self._memories: dict[object, frozenset[str]] = {}
         self.optional = frozenset(name for name, info in program.inputs.items() if info.optional)
-        self._has = any(e.op == "has" for t in program.terms for e in t.value.walk())
+        roots = [t.value for t in program.terms] + [m.update for m in program.memories.values()]
+        roots += [m.init for m in program.memories.values()]
+        conditions = [t.when for t in program.terms if t.when is not None]
+        asked = [e.value for root in (*roots, *conditions) for e in root.walk() if e.op == "has"]
+        self._has = bool(asked)
+        self.askable = self.optional | {"mask", "target"} | {name for names in asked for name in names}
+        self._background = any(e.op == "input" and e.value == "background" for root in roots for e in root.walk())
+        self._views = any(info.kind == VIEW or info.kind.element == VIEW for info in program.inputs.values())
+        self._lists = {id(e): e for root in roots for o in root.walk() if o.op == "over" for e in o.args[:1]}
         self.host_inputs = tuple(info for info in program.inputs.values() if info.stage == STEP)
 
     def params(self) -> dict[str, float | bool | str]:
@@ -73,7 +98,7 @@ class Schedule:
             host: values of the inputs that the host gives, and sizes by their letter.
         """
         env: dict[str, Any] = environment(step, max_steps, self.params())
-        env[PRESENT] = self.optional | {"mask", "target"} if present is None else present
+        env[PRESENT] = self.askable if present is None else present
         env.update(host or {})
         return env
 
@@ -102,54 +127,72 @@ class Schedule:
             and not zeros.is_zero(t.value)
         )
 
-    def facts(self, env: Mapping[str, Any], has_mask: bool, group: str | None = None) -> Facts:
-        """The variant of a step."""
+    def facts(
+        self,
+        env: Mapping[str, Any],
+        has_mask: bool,
+        group: str | None = None,
+        lengths: Mapping[str, int] | None = None,
+    ) -> Facts:
+        """The variant of a step; ``lengths`` of the lists that the host gives, 1 for those that are not in it."""
         terms = tuple(t.name for t in self.active(env, group))
         present = frozenset(env[PRESENT]) - {"mask"} if self._asks() else frozenset()
-        return Facts(terms, has_mask, self.zeros().zero_params, present, self.fixed())
+        zeros = self.zeros()
+        updates = frozenset(
+            name
+            for name in self.memories(env, group)
+            if (when := self.program.memories[name].when) is None or evaluate(when, env)
+        )
+        read = [t.value for t in self.program.terms if t.name in terms]
+        read += [self.program.memories[name].update for name in updates]
+        memories = self.memories_in(read, self.zeros(env[PRESENT]), updates) | updates if read else updates
+        counts: dict[str, int] = {}
+        for several in self._lists.values():
+            if several.op == "call":
+                count = several.arg("count")
+                assert count is not None
+                counts[boxes_name(several)] = max(int(evaluate(count, env)), 0)
+            else:
+                counts[str(several.value)] = (lengths or {}).get(str(several.value), 1)
+        listed = tuple(sorted(counts.items()))
+        return Facts(terms, has_mask, zeros.zero_params, present, self.fixed(), listed, updates, memories)
+
+    def memories(self, env: Mapping[str, Any], group: str | None = None) -> frozenset[str]:
+        """The memories that count: those that a term of the group reads, at this step or another."""
+        if not self.program.memories:
+            return frozenset()
+        zeros = self.zeros(env[PRESENT])
+        key = (zeros, group)
+        if key not in self._memories:
+            roots = [t.value for t in self.program.terms if group is None or t.group == group]
+            self._memories[key] = self.memories_in(roots, zeros, frozenset(self.program.memories))
+        return self._memories[key]
+
+    def memories_in(self, roots: list[Expr], zeros: Zeros, renewed: frozenset[str]) -> frozenset[str]:
+        """The memories that values are made of, and those that what they start as and their new values are made of."""
+        found: set[str] = set()
+        pending = list(roots)
+        while pending:
+            for name in zeros.memories(pending.pop()) - found:
+                found.add(name)
+                info = self.program.memories[name]
+                pending += [info.init, *([info.update] if name in renewed else [])]
+        return frozenset(found)
 
     def _asks(self) -> bool:
-        return bool(self.optional) or self._has
+        return bool(self.optional) or self._has or self._views or self._background
 
     def inputs(self, facts: Facts) -> frozenset[str]:
         """Fixed inputs and regions that the terms of a variant read."""
         found = self._inputs.get(facts)
         if found is None:
             zeros = facts.zeros()
-            names = (zeros.inputs(t.value) for t in self.program.terms if t.name in facts.terms)
-            found = self._inputs[facts] = frozenset().union(*names)
+            roots = [t.value for t in self.program.terms if t.name in facts.terms]
+            for name in sorted(facts.memories):
+                info = self.program.memories[name]
+                roots += [info.init, *([info.update] if name in facts.updates else [])]
+            found = self._inputs[facts] = frozenset().union(*(zeros.inputs(root) for root in roots))
         return found
 
 
-def split_weight(e: Expr, zeros: Zeros) -> tuple[list[tuple[bool, Expr]], Expr]:
-    """A term as host factors times a tensor factor: [(divides, factor), ...] and the rest."""
-    factors: list[tuple[bool, Expr]] = []
-    while True:
-        if e.op == "neg":
-            factors.append((False, _minus_one(e)))
-            e = e.args[0]
-        elif e.op == "mul" and e.args[0].type.is_host != e.args[1].type.is_host:
-            host, e = (e.args[0], e.args[1]) if e.args[0].type.is_host else (e.args[1], e.args[0])
-            factors.append((False, host))
-        elif e.op == "div" and e.args[1].type.is_host and not e.args[0].type.is_host:
-            factors.append((True, e.args[1]))
-            e = e.args[0]
-        elif e.op in ("add", "sub") and sum(not zeros.is_zero(a) for a in e.args) == 1 and not zeros.is_zero(e.args[0]):
-            e = e.args[0]
-        elif e.op == "add" and zeros.is_zero(e.args[0]) and not zeros.is_zero(e.args[1]):
-            e = e.args[1]
-        else:
-            return factors, e
-
-
-def _minus_one(e: Expr) -> Expr:
-    return Expr("const", (), Type(CONSTANT, NUMBER, point(-1.0)), e.span, e.source, -1.0)
-
-
-def weight(factors: list[tuple[bool, Expr]], env: Mapping[str, Any]) -> float:
-    """The product of host factors at a step."""
-    product = 1.0
-    for divides, factor in factors:
-        value = float(evaluate(factor, env))
-        product = float(OPERATORS["div"](product, value)) if divides else product * value
-    return product
+__all__ = ["Facts", "Schedule", "split_weight", "weight"]

@@ -15,7 +15,7 @@ from .config_reader import Reader, first_line, has_files
 from .config_schema import DataConfig, LrConfig, RendererConfig, RunConfig, TrainConfig, keys
 from .config_yaml import Mapping, override, read_tree
 from .diagnostics import Diagnostic, Sink
-from .files import CONFIG_LIMIT, Unreadable, read_text
+from .files import CONFIG_LIMIT, ZOO, Unreadable, read_text
 from .source import Source, Span
 
 __all__ = [
@@ -186,7 +186,8 @@ def config_to_dict(config: RunConfig) -> dict[str, Any]:
     Written as YAML or JSON it loads again as the same run.
     """
     made = _section_to_dict(config, "")
-    made["loss"] = os.path.abspath(config.loss_path) if config.loss_path else config.loss
+    file = config.loss_path is not None and not config.loss_path.startswith(ZOO)
+    made["loss"] = os.path.abspath(config.loss_path or "") if file else config.loss
     if config.data.path is not None:
         made["data"]["path"] = os.path.abspath(config.data.path)
     return made

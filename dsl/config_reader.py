@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, replace
 from typing import Any
@@ -12,7 +13,7 @@ from .config_schema import SECTIONS, DataConfig, Key, ParamValue, RunConfig, all
 from .config_values import Refused, as_bool, as_number, read_value
 from .config_yaml import Mapping, Node, Scalar, pieces
 from .diagnostics import Diagnostic, Label, Sink
-from .files import LOSS_LIMIT, Unreadable, read_text
+from .files import LOSS_LIMIT, ZOO, NotInZoo, Unreadable, is_program, located, read_text, zoo_names
 from .source import Source, Span
 from .suggest import did_you_mean
 
@@ -216,6 +217,8 @@ class Reader:
 
     def resolved(self, text: str, node: Node) -> str:
         """A path of the config: relative to the file that says so, or to the current folder on a command line."""
+        if text.startswith(ZOO):
+            return text
         text = os.path.expanduser(text)
         return os.path.normpath(os.path.join("" if node.source.name == "--set" else self.folder, text))
 
@@ -224,7 +227,7 @@ class Reader:
         if "\n" in loss or "\0" in loss:
             return None
         path = self.resolved(loss, node)
-        return path if loss.endswith(".loss") or (loss and os.path.isfile(path)) else None
+        return path if is_program(loss) or (loss and os.path.isfile(path)) else None
 
     def read_program(self, path: str, node: Node) -> Source:
         """The text of the program's file; empty, with a finding, when it cannot be read."""
@@ -232,13 +235,16 @@ class Reader:
             if os.path.exists(path) and not self.may_be_shown(path, node):
                 raise Unreadable("is not a `.loss` file")
             return Source(read_text(path, LOSS_LIMIT), path)
+        except NotInZoo as reason:
+            self.error("NAM015", f"`{path}` {reason}", node.place, help=[nearby(path, "")])
+            return Source("", path)
         except Unreadable as reason:
             self.error("CFG008", f"the loss `{path}` {reason}", node.place, help=[nearby(path, ".loss")])
             return Source("", path)
 
     def may_be_shown(self, path: str, node: Node) -> bool:
         """Whether findings may quote a file: who writes a config must not get to read any file of another machine."""
-        real, folder = os.path.realpath(path), os.path.realpath(self.folder or ".")
+        real, folder = os.path.realpath(located(path)), os.path.realpath(self.folder or ".")
         return real.endswith(".loss") or node.source.name == "--set" or os.path.commonpath([real, folder]) == folder
 
     def data_folder(self, config: RunConfig) -> None:
@@ -311,7 +317,13 @@ def has_files(folder: str) -> bool:
 
 
 def nearby(path: str, ending: str) -> str | None:
-    """A suggestion from the folder that a path names."""
+    """A suggestion from the folder that a path names, or from the zoo."""
+    if path.startswith(ZOO):
+        name, names = path.removeprefix(ZOO).removesuffix(".loss"), zoo_names()
+        if name in names:
+            return f"it is called `{ZOO}{name}`"
+        help = did_you_mean(name, names)
+        return re.sub(r"`(.*?)`", rf"`{ZOO}\1`", help) if help else "`splatdsl zoo` lists what is there"
     folder = os.path.dirname(path)
     try:
         names = [name for name in os.listdir(folder or ".") if name.endswith(ending)]

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from .config_origin import Origin
+from .files import is_program
 from .source import Source
 
 ParamValue = float | bool | str
@@ -149,7 +150,7 @@ class TrainConfig:
 class RunConfig:
     """One training run."""
 
-    loss: str = _option("A `.loss` file, relative to the config, or the program itself.")
+    loss: str = _option("A `.loss` file, relative to the config, `zoo:NAME`, or the program itself.")
     data: DataConfig = _option("What is trained on.")
     loss_params: Mapping[str, ParamValue] = _option("Values for parameters of the loss.", dict)
     renderer: RendererConfig = _option("What turns gaussians into images.", RendererConfig)
@@ -167,7 +168,7 @@ class RunConfig:
         """
         if self.origin is not None:
             return self.origin.program
-        if self.loss.endswith(".loss"):
+        if is_program(self.loss):
             raise ValueError("a config made by hand has no folder that `loss` is relative to: use load_config")
         return Source(self.loss, "<loss>")
 

@@ -9,13 +9,40 @@ KIB = 1024
 LOSS_LIMIT = 256 * KIB  # bytes of one program
 CONFIG_LIMIT = 1024 * KIB  # bytes of one run config
 
+ZOO = "zoo:"
+"""How a path begins that means a program of the collection in the package: ``zoo:2dgs``."""
+
+ZOO_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples", "zoo")
+
 
 class Unreadable(Exception):
     """Why a file cannot be read; its text completes a sentence that begins with the file's name."""
 
 
+class NotInZoo(Unreadable):
+    """There is no program of that name in the collection."""
+
+
+def zoo_names() -> list[str]:
+    """The programs of the collection, sorted; none where it was left out of an installation."""
+    try:
+        return sorted(name.removesuffix(".loss") for name in os.listdir(ZOO_FOLDER) if name.endswith(".loss"))
+    except OSError:
+        return []
+
+
+def is_program(path: str) -> bool:
+    """Whether a path looks like that of a program: it ends in ``.loss``, or names one of the collection."""
+    return path.endswith(".loss") or path.startswith(ZOO)
+
+
+def located(path: str) -> str:
+    """The file behind a path: another one only for ``zoo:NAME``, whether there is such a program or not."""
+    return os.path.join(ZOO_FOLDER, f"{path.removeprefix(ZOO)}.loss") if path.startswith(ZOO) else path
+
+
 def read_text(path: str, limit: int) -> str:
-    """The text of a UTF-8 file, line endings as they are.
+    """The text of a UTF-8 file, line endings as they are; ``zoo:NAME`` is one too.
 
     Raises:
         Unreadable: it is missing, a folder or a device, not permitted, larger than ``limit`` bytes or not UTF-8.
@@ -29,6 +56,10 @@ def read_bytes(path: str, limit: int) -> bytes:
     Raises:
         Unreadable: it is missing, a folder or a device, not permitted, or larger than ``limit`` bytes.
     """
+    if path.startswith(ZOO):
+        if path.removeprefix(ZOO) not in zoo_names():
+            raise NotInZoo("is not in the zoo")
+        path = located(path)
     try:
         about = os.stat(path)
         if S_ISREG(about.st_mode):

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from .diagnostics import Applicability, Diagnostic, Edit, Fix, Severity, Sink
+from .files import ZOO
 from .source import Source, Span
 
 if TYPE_CHECKING:
@@ -298,6 +299,8 @@ def write(path: str, text: str, before: bytes) -> None:
     Raises:
         Unwritable: it cannot be written, or has been changed by someone else since.
     """
+    if path.startswith(ZOO):
+        raise Unwritable("comes with splatdsl and is not written to")
     mark = b"\xef\xbb\xbf"
     data = (mark if before.startswith(mark) else b"") + text.encode("utf-8")
     real = os.path.realpath(path)

@@ -99,4 +99,6 @@ def call_host(e: Expr, args: list[Value]) -> Value:
         return record.host(*many)
     if variadic is not None:
         keywords[variadic] = many
+    if "key" in record.needs:
+        keywords["seed"] = record.seed
     return record.host(**keywords)

@@ -126,6 +126,13 @@ class Zeros:
 
     def inputs(self, e: Expr) -> frozenset[str]:
         """Names of the fixed inputs and regions that the value reads."""
+        return self._read(e, ("input", "region"))
+
+    def memories(self, e: Expr) -> frozenset[str]:
+        """Names of the memories that the value reads."""
+        return self._read(e, ("memory",))
+
+    def _read(self, e: Expr, operations: tuple[str, ...]) -> frozenset[str]:
         found: set[str] = set()
         seen: set[int] = set()
         stack = [e]
@@ -134,7 +141,7 @@ class Zeros:
             if id(node) in seen:
                 continue
             seen.add(id(node))
-            if node.op in ("input", "region"):
+            if node.op in operations:
                 found.add(node.value)
             stack.extend(self.live_args(node))
         return frozenset(found)

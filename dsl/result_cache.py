@@ -19,7 +19,7 @@ from contextlib import suppress
 from hashlib import blake2b
 
 from .diagnostics import Applicability, Diagnostic, Edit, Fix, Label, Severity
-from .files import LOSS_LIMIT, Unreadable, read_text
+from .files import LOSS_LIMIT, Unreadable, located, read_text
 from .source import Source, Span
 
 TYPE_CHECKING = False
@@ -63,7 +63,7 @@ def reads(name: str, text: str) -> dict[str, str] | None:
         None where that is uncertain: a file is missing, or a `use` is not written on one line.
     """
     found: dict[str, str] = {}
-    pending = [(os.path.dirname(os.path.abspath(name)), text)]
+    pending = [(os.path.dirname(os.path.abspath(located(name))), text)]
     while pending:
         base, text = pending.pop()
         if "use" not in text:
@@ -90,7 +90,7 @@ def surroundings(name: str, text: str) -> list[object] | None:
         return None
     if not others:
         return []
-    here = os.path.realpath(os.path.dirname(os.path.abspath(name)))
+    here = os.path.realpath(os.path.dirname(os.path.abspath(located(name))))
     marked = []
     while True:
         marked += [path for path in (os.path.join(here, marker) for marker in MARKERS) if os.path.exists(path)]

@@ -24,7 +24,8 @@ class Expr:
     Also ``has`` (``value`` are the names that must be there), ``size`` (``value`` is the letter of a dimension),
     ``memory`` (``value`` is the name; last step's or this step's value, detached), ``extern`` (``value`` is the
     declaration, ``names`` as in a call), ``field`` (``value`` names a field of the record in ``args``), ``over``
-    (``value`` is sum or mean; the list, and the value for each ``item``) and ``item`` (``value`` is the variable).
+    (``value`` is sum or mean, ``names`` the variable; the list, and the value for each ``item``) and ``item``
+    (``value`` is the variable).
 
     ``via`` says which definition gave the value, if one did: ``l1(masked)`` is a call of ``mean`` via ``l1``.
 

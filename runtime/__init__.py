@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .data.base import SplatDataItem, SplatDataProvider
     from .data.colmap import ColmapDataProvider
     from .data.synthetic import SyntheticDataProvider
+    from .externs import register
     from .loss_fn import SplatLossFn
     from .modules import SplatBaseModule
     from .payload import SplatRenderPayload
@@ -23,6 +24,7 @@ _HOMES = {
     "CompiledLossFn": "compiled",
     "compile": "compiled",
     "load": "compiled",
+    "register": "externs",
     "SplatDataItem": "data.base",
     "SplatDataProvider": "data.base",
     "ColmapDataProvider": "data.colmap",
@@ -57,6 +59,7 @@ __all__ = [
     "fused_ssim",
     "load",
     "make_renderer",
+    "register",
 ]
 
 

@@ -9,25 +9,12 @@ import torch
 from torch import Tensor
 
 from ..dsl.diagnostics import Diagnostic, LossError
-from ..dsl.inputs import BY_NAME
 from ..dsl.interval import REALS, Interval
 from ..dsl.live import where_read
 from ..dsl.typed import InputInfo, TypedProgram
-from ..dsl.types import FLAG, NUMBER, STEP
-
-PAYLOAD_FIELDS = {
-    "alpha": ("alpha", "alphas", "render_alphas"),
-    "depth": ("depth", "depths_expected", "depths"),
-    "depth.accumulated": ("depths_accumulated",),
-    "depth.median": ("depths_median", "render_median"),
-    "depth.inverse": ("depths_inverse",),
-    "normals": ("normals", "render_normals"),
-    "normals_from_depth": ("normals_from_depth", "surf_normals"),
-    "distortion": ("distortion", "render_distort"),
-    "radii": ("radii",),
-    "visible": ("visible",),
-}
-STATE_SHAPES = {"means": 3, "scales": 3, "quats": 4, "opacities": 1, "sh0": 3, "shN": -1}
+from ..dsl.types import FLAG, IMAGE, STEP
+from .lookup import PAYLOAD_FIELDS, Lookup
+from .shaping import Misfit, dimensions, shaped
 
 
 class Binder:
@@ -38,121 +25,67 @@ class Binder:
         self.device = device
         self._checked: set[tuple[Any, ...]] = set()
         roots = [t.value for t in program.terms] + [t.when for t in program.terms if t.when is not None]
+        roots += [e for m in program.memories.values() for e in (m.init, m.update, m.when) if e is not None]
         self._sizes = sorted({e.value for root in roots for e in root.walk() if e.op == "size"})
+        self.lookup = Lookup(program)
         self._host_inputs = [info for info in program.inputs.values() if info.stage == STEP]
-        self._window = max(
-            (e.builtin.window for t in program.terms for e in t.value.walk() if e.op == "call"), default=1
-        )
+        several = [e for root in roots for e in root.walk() if e.op == "call" and "one_image" in e.builtin.needs]
+        self._single = next((e for e in several if not any("B " in a.type.kind.dims for a in e.args[1:])), None)
+        self._windows: dict[str, tuple[int, str]] = {}
+        for root in roots:
+            for e in root.walk():
+                if e.op == "call" and e.builtin.window > 1:
+                    for view in {a.type.kind.view for a in e.args if a.type.kind.layout == "pixels"}:
+                        name = {"ssim": "SSIM", "ssim_map": "SSIM"}.get(e.builtin.name, f"`{e.builtin.name}`")
+                        self._windows[view] = max(self._windows.get(view, (1, "")), (e.builtin.window, name))
 
-    def bind(self, names: frozenset[str] | tuple[str, ...], given: Mapping[str, Any]) -> dict[str, Tensor]:
+    def bind(
+        self,
+        names: frozenset[str] | tuple[str, ...],
+        given: Mapping[str, Any],
+        known: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Tensors by input name, `[B, H, W, k]` and `[N, k]`, in one floating dtype.
 
         Args:
-            names: graph inputs that are needed, such as "rendered" or "state.scales".
+            names: graph inputs that are needed, such as "rendered", "state.scales" or "near.depth".
             given: what the caller passed: rendered, target, mask, state, render, and buffers by name.
+            known: tensors that are in their form already: memories, and results of extern functions.
 
         Raises:
             LossError: an input is missing or does not fit.
         """
         found: dict[str, Tensor] = {}
+        inner = dict(known or {})
         for name in names:
-            value = self._find(name, given)
+            if name in inner:
+                continue
+            value = self.lookup.find(name, given)
             if value is None:
                 raise LossError([self._missing(name, given)])
             if not isinstance(value, Tensor):
                 raise LossError([self._problem("BND002", name, f"`{name}` must be a torch tensor, not {_name(value)}")])
             found[name] = self._shape(name, value)
+        rows = {n for n in found if self.lookup.kind(n).layout == "gaussians"}
         signature = tuple(
-            (n, t.shape if t.dim() == 4 else t.shape[1:], t.dtype, t.device) for n, t in sorted(found.items())
+            (n, t.shape[1:] if n in rows else t.shape, t.dtype, t.device) for n, t in sorted(found.items())
         )
-        rows = {t.shape[0] for t in found.values() if t.dim() == 2}  # changes with densification, so not in the key
-        if signature not in self._checked or len(rows) > 1:
+        counts = {self.lookup.kind(n).view + str(found[n].shape[0]) for n in rows}  # densification changes them
+        views = {self.lookup.kind(n).view for n in rows}
+        if signature not in self._checked or len(counts) > len(views):
             self._check(found)
             self._checked.add(signature)
-        dtype = torch.float64 if any(t.dtype == torch.float64 for t in found.values()) else torch.float32
-        return {n: t.to(dtype).contiguous() for n, t in found.items()}
-
-    # Finding
-
-    def _find(self, name: str, given: Mapping[str, Any]) -> Any:
-        if name in ("rendered", "target", "mask"):
-            return given.get(name)
-        render = given.get("render")
-        if name.startswith("state."):
-            state = given.get("state")
-            if state is None:
-                return None
-            params = getattr(state, "params", state)
-            field = name.partition(".")[2]
-            try:
-                return params[field]
-            except (KeyError, TypeError, IndexError):
-                return None
-        if given.get(name) is not None:
-            return given[name]
-        if name in self.program.inputs:
-            return None
-        if name == "radii":
-            radii = _read(render, "radii")
-            return radii if not isinstance(radii, Tensor) else _largest(radii)
-        if name == "visible" and _read(render, "visible") is None:
-            radii = given.get("radii")
-            return _visible(radii if radii is not None else _read(render, "radii"))
-        for field in PAYLOAD_FIELDS[name]:
-            value = _read(render, field)
-            if value is not None:
-                return value
-        if name == "depth":
-            accumulated, alpha = _read(render, "depths_accumulated"), self._find("alpha", given)
-            if accumulated is not None and alpha is not None:
-                return accumulated / alpha.clamp(min=1e-10)
-        return None
-
-    # Shapes
+        every = {**found, **{n: inner[n] for n in names if n in inner}}
+        exact = any(t.dtype == torch.float64 for t in every.values())
+        dtype = torch.float64 if exact else torch.float32
+        return {n: (t.to(dtype) if t.is_floating_point() else t).contiguous() for n, t in every.items()}
 
     def _shape(self, name: str, x: Tensor) -> Tensor:
-        info = self.program.inputs.get(name)
-        kind = info.kind if info is not None else BY_NAME[name].kind if name in BY_NAME else None
-        if kind is not None and kind == NUMBER:
-            if x.numel() != 1:
-                message = f"`{name}` must be a single number, but has {_shape(x)}"
-                raise LossError([self._problem("BND002", name, message)])
-            return x.reshape(()) if x.is_floating_point() else x.reshape(()).to(torch.float32)
-        if name.startswith("state.") or name in ("visible", "radii") or (kind and kind.space == "gaussians"):
-            components = STATE_SHAPES.get(name.partition(".")[2], 1) if info is None else int(info.kind.components)
-            flat = x  # rows of nothing have no width that could be asked for
-            if x.dim():
-                flat = x.reshape(x.shape[0], -1) if x.shape[0] else x.reshape(0, max(components, 1))
-            if x.dim() == 0 or (components > 0 and flat.shape[1] != components):
-                wanted = "[N]" if components == 1 else f"[N, {components}]"
-                message = f"`{name}` must have shape {wanted}, but has {_shape(x)}"
-                raise LossError([self._problem("BND002", name, message)])
-            return flat if flat.is_floating_point() else flat.to(torch.float32)
-        assert kind is not None
-        components = int(kind.components)
-        plain = name == "mask" or (info is not None and components == 1)
-        if plain and x.dim() in (2, 3) and not (x.dim() == 3 and x.shape[-1] == 1 and x.shape[0] != 1):
-            x = x.unsqueeze(-1)
-        if x.dim() == 3:
-            x = x.unsqueeze(0)
-        if x.dim() == 4 and x.shape[1] == components and x.shape[-1] != components:
-            message = f"`{name}` must have shape [B, H, W, {components}], but has {_shape(x)}"
-            raise LossError(
-                [
-                    self._problem(
-                        "BND002", name, message, f"it looks like [B, {components}, H, W]: use x.permute(0, 2, 3, 1)"
-                    )
-                ]
-            )
-        if x.dim() != 4 or x.shape[-1] != components:
-            wanted = "[B, H, W]" if plain else f"[B, H, W, {components}]"
-            raise LossError([self._problem("BND002", name, f"`{name}` must have shape {wanted}, but has {_shape(x)}")])
-        if not x.is_floating_point():
-            if kind.name == "region" and x.dtype == torch.bool:
-                return x.to(torch.float32)
-            message = f"`{name}` must be floating point in 0..1, but is {_dtype(x)}"
-            raise LossError([self._problem("BND003", name, message, _convert(name, x))])
-        return x
+        try:
+            kind = IMAGE if name == "background" and x.dim() > 2 else self.lookup.kind(name)
+            return shaped(name, kind, x, self.lookup.declared(name))
+        except Misfit as misfit:
+            raise LossError([self._problem(misfit.code, name, str(misfit), misfit.help)]) from None
 
     # Checks that are made once per signature; they may wait for the device.
 
@@ -166,24 +99,54 @@ class Binder:
             found = next(iter(devices.values()))
             message = f"this loss was made for the device {self.device}, but its inputs are on {found}"
             findings.append(self._problem("BND004", next(iter(devices)), message, "leave out `device=` to follow them"))
-        images = {n: t for n, t in tensors.items() if t.dim() == 4}
-        findings += self._agree(images, "the image size", lambda t: tuple(t.shape[:3]))
-        rows = {n: t for n, t in tensors.items() if t.dim() == 2}
-        findings += self._agree(rows, "the number of gaussians", lambda t: (t.shape[0],))
+        kinds = {n: self.lookup.kind(n) for n in tensors}
+        for view in sorted({k.view for k in kinds.values()}):
+            frame = {n: t for n, t in tensors.items() if kinds[n].view == view and kinds[n].layout == "pixels"}
+            findings += self._agree(frame, "the image size", lambda t: tuple(t.shape[:3]))
+            rows = {n: t for n, t in tensors.items() if kinds[n].view == view and kinds[n].layout == "gaussians"}
+            findings += self._agree(rows, "the number of gaussians", lambda t: (t.shape[0],))
+        if not findings:
+            findings += self._letters(tensors)
+        images = {n: t for n, t in tensors.items() if kinds[n].layout == "pixels"}
         for name, image in images.items():
-            if min(image.shape[1:3]) < self._window:
+            window, what = self._windows.get(kinds[name].view, (1, ""))
+            if min(image.shape[1:3]) < window:
                 size = f"{image.shape[2]}x{image.shape[1]}"
-                message = f"`{name}` is {size} pixels, but SSIM needs at least {self._window}x{self._window}"
-                findings.append(self._problem("BND006", name, message, "train on larger images, or drop the SSIM term"))
+                message = f"`{name}` is {size} pixels, but {what} needs at least {window}x{window}"
+                findings.append(self._problem("BND006", name, message, "train on larger images, or drop the term"))
                 break
+        findings += self._one_image(images) if not findings else []
         for name in ("target", "mask"):
             if name in images and not findings:
                 findings += self._in_unit_range(name, images[name])
-        for name, info in self.program.inputs.items():
-            if name in tensors and not findings:
-                findings += self._in_declared_range(info, tensors[name])
+        for name, tensor in tensors.items():
+            info = self.lookup.declared(name)
+            if info is not None and not findings:
+                findings += self._in_declared_range(info, tensor)
         if findings:
             raise LossError(findings)
+
+    def _one_image(self, images: Mapping[str, Tensor]) -> list[Diagnostic]:
+        """Points without a dimension for the images are of one image."""
+        count = max((len(t) for t in images.values()), default=1)
+        if count == 1 or self._single is None:
+            return []
+        name = self._single.builtin.name
+        message = f"`{name}` is given the points of one image, but there are {count}"
+        help_ = "declare them for each image, as in `[B M 2]`, or train on one image at a time"
+        return [Diagnostic("BND002", message, self._single.source, self._single.span, help=[help_])]
+
+    def _letters(self, tensors: Mapping[str, Tensor]) -> list[Diagnostic]:
+        """Dimensions with the same letter have the same size: but for those of lists, one in each item."""
+        first: dict[str, tuple[str, int]] = {}
+        for name, tensor in tensors.items():
+            for letter, size in dimensions(name, self.lookup.kind(name), tensor):
+                other, known = first.setdefault(letter, (name, size))
+                if known != size:
+                    word = letter.rpartition(":")[2].rpartition("]")[2]
+                    message = f"`{other}` and `{name}` differ in {word}: {known} and {size}"
+                    return [self._problem("BND002", name, message)]
+        return []
 
     def _agree(self, tensors: Mapping[str, Tensor], what: str, of: Any) -> list[Diagnostic]:
         sizes = {n: of(t) for n, t in tensors.items()}
@@ -203,7 +166,7 @@ class Binder:
         return [self._problem("BND005", name, f"`{name}` must be in 0..1, but goes from {low:g} to {high:g}", help_)]
 
     def _in_declared_range(self, info: InputInfo, x: Tensor) -> list[Diagnostic]:
-        if info.range == REALS or not x.numel():
+        if info.range == REALS or not x.numel() or not x.is_floating_point():
             return []
         finite = x.detach()[torch.isfinite(x.detach())]  # holes of a prior may be NaN: `valid` is their region
         if not finite.numel():
@@ -250,21 +213,30 @@ class Binder:
 
     def _size(self, letter: str, given: Mapping[str, Any]) -> float:
         if letter == "N":
-            means = self._find("state.means", given)
+            means = self.lookup.find("state.means", given)
             if isinstance(means, Tensor) and means.dim():
                 return float(means.shape[0])
-        for name in ("rendered", "target", "mask") if letter != "N" else ():
-            image = given.get(name)
-            if isinstance(image, Tensor):
-                return float(self._shape(name, image).shape["BHW".index(letter)])
-        help_ = "pass state=..." if letter == "N" else "pass rendered=..."
+        for name in ("rendered", "target", "mask", *self.program.inputs):
+            value = self.lookup.find(name, given) if not self.lookup.is_record(name) else None
+            if not isinstance(value, Tensor):
+                continue
+            sizes = dict(dimensions(name, self.lookup.kind(name), self._shape(name, value)))
+            if letter in sizes:
+                return float(sizes[letter])
+        owners = [n for n, info in self.program.inputs.items() if letter in info.kind.dims]
+        if owners and all(self.program.inputs[n].optional for n in owners):
+            return 1.0  # the size of what is missing: nothing that exists reads it
+        help_ = "pass state=..." if letter == "N" else f"pass {(owners or ['rendered'])[0]}=..."
         message = f"this loss reads the size `{letter}`, but the call gave nothing that has it"
         raise LossError([self._problem("BND001", letter, message, help_)])
 
     # Words
 
     def _missing(self, name: str, given: Mapping[str, Any]) -> Diagnostic:
-        fixed = name.partition(".")[0]
+        fixed = name.partition(".")[0].partition("[")[0]
+        if fixed != name and fixed in self.program.inputs and given.get(fixed) is not None:
+            field = name.partition(".")[2]
+            return self._problem("BND001", name, f"this loss reads `{name}`, but `{fixed}` has no `{field}`")
         if name.startswith("state."):
             if given.get("state") is None:
                 return self._problem(
@@ -290,47 +262,9 @@ def _is_on(found: torch.device, wanted: torch.device) -> bool:
     return found.type == wanted.type and wanted.index in (None, found.index)
 
 
-def _read(render: Any, field: str) -> Any:
-    if render is None:
-        return None
-    if isinstance(render, Mapping):
-        return render.get(field)
-    return getattr(render, field, None)
-
-
-def _largest(radii: Tensor) -> Tensor:
-    """`[N]` from radii `[B, N, 2]`, `[B, N]` or `[N]`: the largest in any view."""
-    largest = radii.amax(dim=-1) if radii.dim() == 3 else radii
-    return (largest.amax(dim=0) if largest.dim() == 2 else largest).to(torch.float32)
-
-
-def _visible(radii: Any) -> Any:
-    """`[N]` from radii `[B, N, 2]`, `[B, N]` or `[N]`: 1 where a gaussian is drawn in any view."""
-    if not isinstance(radii, Tensor):
-        return None
-    drawn = radii > 0
-    if drawn.dim() == 3:
-        drawn = drawn.all(dim=-1)
-    return (drawn.any(dim=0) if drawn.dim() == 2 else drawn).to(torch.float32)
-
-
 def _name(value: object) -> str:
     return type(value).__name__
 
 
-def _shape(x: Tensor) -> str:
-    return "[" + ", ".join(str(s) for s in x.shape) + "]"
-
-
 def _sizes(s: tuple[int, ...]) -> str:
     return " x ".join(str(v) for v in s)
-
-
-def _dtype(x: Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
-
-
-def _convert(name: str, x: Tensor) -> str:
-    return (
-        "convert it: mask.bool()" if name == "mask" else "convert it: x.float() / 255" if x.dtype == torch.uint8 else ""
-    )

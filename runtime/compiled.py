@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +15,23 @@ from torch import Tensor
 from ..compiler.compiled import CompiledProgram, Stats
 from ..compiler.specialise import split_weight, weight
 from ..dsl.api import analyse
-from ..dsl.check.params import set_param
-from ..dsl.check.report import Reporter
 from ..dsl.check_files import read_source
-from ..dsl.computable import refusals
-from ..dsl.diagnostics import Diagnostic, LossError, LossWarning, Sink
+from ..dsl.diagnostics import Diagnostic, LossError, LossWarning
 from ..dsl.interval import show
 from ..dsl.live import buffers
 from ..dsl.source import Source, Span
 from ..dsl.suggest import did_you_mean
 from ..dsl.suppress import apply
 from ..dsl.typed import TypedProgram
-from .binding import PAYLOAD_FIELDS, Binder
+from .binding import Binder
+from .evaluation import Evaluation, Parts
+from .externs import Externs
+from .lookup import EXTRA, PAYLOAD_FIELDS, item_field
 from .loss_fn import SplatLossFn
+from .memories import Memories
+from .params import Params
 
 __all__ = ["CompiledLossFn", "compile", "load"]
-
-
-class Params(MutableMapping[str, "float | bool | str"]):
-    """The parameters of a loss by name. An assignment is checked against the declared range and takes effect on the
-    next call; only a change from or to 0 needs another graph."""
-
-    def __init__(self, program: TypedProgram) -> None:
-        self._program = program
-
-    def __getitem__(self, name: str) -> float | bool | str:
-        return self._program.params[name].value
-
-    def __setitem__(self, name: str, value: float | bool | str) -> None:
-        sink = Sink()
-        source = Source(repr(value), f"<param {name}>")
-        set_param(self._program.params, name, value, Reporter(sink, None), source)
-        if sink.items:
-            raise LossError(sink.sorted())
-
-    def __delitem__(self, name: str) -> None:
-        self[name] = self._program.params[name].default
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._program.params)
-
-    def __len__(self) -> int:
-        return len(self._program.params)
-
-    def __repr__(self) -> str:
-        return f"Params({dict(self)!r})"
 
 
 class CompiledLossFn(SplatLossFn[Any]):
@@ -71,18 +43,30 @@ class CompiledLossFn(SplatLossFn[Any]):
         terms: after a call, the raw value of each term that existed, 0-d and detached. Reading them does not wait for
             the device.
         empty_regions: after a call, how many of the regions that the loss reduced over were empty (0-d int tensor).
+        parts: what a call is made of, for tools that take it apart.
+        memories: what each `memory` of the program is now, detached; part of `state_dict`. Where one has a row for
+            each gaussian there is also ``on_densification(rows)``, to be called with each gaussian's row before
+            gaussians were added, removed or reordered.
     """
 
     def __init__(
-        self, program: TypedProgram, backend: str = "inductor", device: str | torch.device | None = None
+        self,
+        program: TypedProgram,
+        backend: str = "inductor",
+        device: str | torch.device | None = None,
+        register: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self.program = program
         self.device = None if device is None else torch.device(device)
         self.params = Params(program)
         self.terms: dict[str, Tensor] = {}
+        self._sizes: dict[str, float | bool] = {}
         self.empty_regions: Tensor = torch.zeros((), dtype=torch.int32)
         self._compiled = CompiledProgram(program, backend)
-        self._binder = Binder(program, self.device)
+        self.parts = Parts(program, Binder(program, self.device), Memories(program), Externs(program, register))
+        self._steps = Evaluation(self._compiled, self.parts.binder, self.parts.memories, self.parts.externs)
+        if self.memories.per_gaussian():
+            self.on_densification = self.memories.take  # trainers look for it, and track rows only where it is
 
     def __repr__(self) -> str:
         return f"CompiledLossFn({self.program.source.name!r}, terms={[t.name for t in self.program.terms]})"
@@ -96,6 +80,11 @@ class CompiledLossFn(SplatLossFn[Any]):
     def stats(self) -> Stats:
         """What was compiled so far."""
         return self._compiled.stats
+
+    @property
+    def memories(self) -> Memories:
+        """What each memory is now."""
+        return self.parts.memories
 
     # Calling
 
@@ -126,7 +115,9 @@ class CompiledLossFn(SplatLossFn[Any]):
                 are not passed themselves.
             group: the term group to evaluate; None: all of them.
             **buffers: single buffers instead of ``render``, such as alpha, depth `[B, H, W, 1]`, normals
-                `[B, H, W, 3]`, visible `[N]`, radii; and the inputs that the program declares.
+                `[B, H, W, 3]`, visible `[N]`, radii; ``background`` `[B, 3]`; ``camera``, a record with intrinsics
+                `[B, 3, 3]` and extrinsics `[B, 4, 4]`; and the inputs that the program declares: tensors, a mapping
+                or object with the fields of a second render, a list of either.
 
         Returns:
             A scalar tensor, ready for ``backward()``.
@@ -136,30 +127,31 @@ class CompiledLossFn(SplatLossFn[Any]):
         """
         _check_step(step, max_steps)
         declared = self.program.inputs
-        unknown = [name for name in buffers if name not in PAYLOAD_FIELDS and name not in declared]
+        unknown = [name for name in buffers if name not in PAYLOAD_FIELDS and name not in (*declared, *EXTRA)]
         if unknown:
             near = did_you_mean(unknown[0], [*declared, *PAYLOAD_FIELDS])
             hint = f"; {near}" if near else ""
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {unknown[0]!r}{hint}")
         if item is not None:
-            target = target if target is not None else _field(item, ("target", "image"))
-            mask = mask if mask is not None else _field(item, ("mask",))
-            for name in declared:
-                if buffers.get(name) is None and (value := _field(item, (name,))) is not None:
+            target = target if target is not None else item_field(item, ("target", "image"))
+            mask = mask if mask is not None else item_field(item, ("mask",))
+            for name in (*declared, *self.parts.extra):
+                if buffers.get(name) is None and (value := item_field(item, (name,))) is not None:
                     buffers[name] = value
         given = {"rendered": rendered, "target": target, "mask": mask, "state": state, "render": render, **buffers}
-        present = frozenset(name for name in (*declared, "mask", "target") if given.get(name) is not None)
+        present = self.parts.present(given)
         schedule = self._compiled.schedule
-        env = schedule.environment(step, max_steps, present, self._binder.host_values(given))
-        facts = schedule.facts(env, mask is not None, self._group(group))
-        if not facts.terms:
+        host = self.parts.binder.host_values(given)
+        env = schedule.environment(step, max_steps, present, host)
+        self._sizes = {name: value for name, value in host.items() if name not in declared}
+        facts = schedule.facts(env, mask is not None, self._group(group), self.parts.lengths(given))
+        if not facts.terms and not facts.updates:
             self.terms, self.empty_regions = {}, torch.zeros((), dtype=torch.int32)
             return _zero(rendered)
-        tensors = self._binder.bind(self._compiled.graph(facts)[2], given)
-        result = self._compiled(facts, tensors, env) if tensors else self._compiled.constant(facts, env)
+        result, device = self._steps(facts, given, env, step)
         self.terms = dict(zip(result.names, result.values.unbind()))
         self.empty_regions = result.empty_regions
-        total = result.total if tensors else _zero(rendered) + result.total.to(_zero(rendered).device)
+        total = result.total if device is not None else _zero(rendered) + result.total.to(_zero(rendered).device)
         if torch.is_grad_enabled() and not total.requires_grad:
             total = total.detach().requires_grad_()  # nothing to train, but backward() must not fail for that
         return total
@@ -173,8 +165,13 @@ class CompiledLossFn(SplatLossFn[Any]):
         masks: Tensor | None = None,
         step: int = 0,
         max_steps: int = 30_000,
+        item: Any = None,
+        background: Tensor | None = None,
     ) -> Tensor:
-        """The loss of one step, in the protocol of trainers; see `SplatLossFn.compute_loss`."""
+        """The loss of one step, in the protocol of trainers; see `SplatLossFn.compute_loss`.
+
+        ``item`` is where the program's own inputs and the camera are looked up; ``background`` is `[B, 3]`.
+        """
         return self(
             rendered=rendered_frames,
             target=target_frames,
@@ -185,15 +182,33 @@ class CompiledLossFn(SplatLossFn[Any]):
             max_steps=max_steps,
         )
 
+    # Networks
+
+    def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
+        """The parameters of the registered modules that are not declared ``frozen``, for an optimiser."""
+        return (p for _, p in self.named_parameters())
+
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """The same with names, such as ``appearance.conv.weight``."""
+        for name, module in self.parts.externs.modules():
+            if not self.program.externs[name].frozen:
+                yield from ((f"{name}.{inner}", p) for inner, p in module.named_parameters())
+
     # Knowing beforehand
 
-    def weights(self, step: int, max_steps: int = 30_000, **host: Any) -> dict[str, float]:
+    def weights(
+        self, step: int, max_steps: int = 30_000, missing: Collection[str] = (), **host: Any
+    ) -> dict[str, float]:
         """The weight of every term at a step; 0 where the term does not exist.
 
-        Optional inputs count as there. Numbers and flags that the program takes from the host are given by name.
+        Optional inputs count as there, but for those that are named in ``missing``. Numbers and flags that the program
+        takes from the host, and sizes that a weight depends on, are given by name; sizes that are not are those of the
+        last call.
         """
         _check_step(step, max_steps)
-        env = self._compiled.schedule.environment(step, max_steps, host=self._host(host))
+        schedule = self._compiled.schedule
+        there = frozenset(n for n in schedule.askable if not {n, n.partition(".")[0]} & set(missing))
+        env = schedule.environment(step, max_steps, there, self._host(host))
         active = {t.name for t in self._compiled.schedule.active(env)}
         zeros = self._compiled.schedule.zeros()
         weights: dict[str, float] = {}
@@ -216,7 +231,7 @@ class CompiledLossFn(SplatLossFn[Any]):
 
     def _host(self, given: Mapping[str, Any]) -> dict[str, float | bool]:
         """Host values without a call: sizes that a condition or weight depends on are given by their letter."""
-        values = self._binder.host_values(given, sizes=False)
+        values = {**self._sizes, **self.parts.binder.host_values(given, sizes=False)}
         for t in self.program.terms:
             for root in (t.when, *(f for _, f in split_weight(t.value, self._compiled.schedule.zeros())[0])):
                 for e in root.walk() if root is not None else ():
@@ -274,8 +289,14 @@ class CompiledLossFn(SplatLossFn[Any]):
         return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold: the parameters."""
-        return {"params": dict(self.params)}
+        """What a checkpoint must hold: the parameters, and the memories where the program has any.
+
+        Registered modules are not part of it: whoever trains them saves them.
+        """
+        state: dict[str, Any] = {"params": dict(self.params)}
+        if self.program.memories:
+            state["memories"] = self.memories.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave.
@@ -285,6 +306,7 @@ class CompiledLossFn(SplatLossFn[Any]):
         """
         for name, value in state["params"].items():
             self.params[name] = value
+        self.memories.load_state_dict(state.get("memories", {}))
 
 
 def load(
@@ -301,7 +323,7 @@ def load(
         params: values for its parameters, in place of the defaults.
         backend: "inductor", "eager" (no compilation), or any backend of `torch.compile`.
         device: where it will run. Given, inputs on another device are refused; None follows the inputs.
-        register: Python functions for the program's `extern` declarations, which this version does not have yet.
+        register: Python functions or torch modules for the program's `extern` declarations, by name; see `register`.
 
     Raises:
         LossError: the file cannot be read, or has an error; the text is what the linter prints.
@@ -327,15 +349,6 @@ def _shown(value: float | bool | str) -> str:
     return str(value).lower() if isinstance(value, bool) else show(float(value))
 
 
-def _field(item: Any, names: tuple[str, ...]) -> Any:
-    """The first of several fields that an item has, by key or by attribute."""
-    for name in names:
-        value = item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
-        if value is not None:
-            return value
-    return None
-
-
 def _make(
     source: Source,
     params: Mapping[str, Any] | None,
@@ -347,21 +360,17 @@ def _make(
     if backend not in ("eager", *torch._dynamo.list_backends(exclude_tags=())):
         near = did_you_mean(backend, known) or f"the backends here are {', '.join(known)}"
         raise LossError([_argument("backend", backend, f"there is no backend `{backend}`", near)])
-    if register:
-        message = "`extern` functions can be checked, but not computed in this version"
-        raise LossError([_argument("register", sorted(register), message, "leave out `register`", "SYN050")])
     try:
         place = None if device is None else torch.device(device)
     except RuntimeError:
         help_ = 'devices are called "cpu", "cuda", "cuda:1"'
         raise LossError([_argument("device", device, f"there is no device `{device}`", help_)]) from None
     program, diagnostics = analyse(source, params)
-    refused = refusals(program) if program is not None else []
-    if program is None or refused:
-        raise LossError(diagnostics if program is None else refused)
+    if program is None:
+        raise LossError(diagnostics)
     for diagnostic in apply(diagnostics):  # they must reach whoever never runs the linter
         warnings.warn(f"\n{diagnostic}", LossWarning, stacklevel=3)
-    return CompiledLossFn(program, backend, place)
+    return CompiledLossFn(program, backend, place, register)
 
 
 def _argument(name: str, value: object, message: str, help: str, code: str = "BND009") -> Diagnostic:

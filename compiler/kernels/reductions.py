@@ -24,7 +24,7 @@ def mean(x: Tensor, r: Tensor | None = None, over: int | None = None) -> Tensor:
     if over is not None:
         return _mean_over(x, r, over)
     if r is None:
-        if x.dim() == 4:
+        if x.dim() == 4 and x.numel() > 0:
             return x.mean()
         return x.sum() / torch.sym_max(x.numel(), 1)  # type: ignore[no-any-return, no-untyped-call]
     components = x.shape[-1] if r.shape[-1] == 1 else 1

@@ -65,3 +65,33 @@ def select(c: Operand, a: Operand, b: Operand) -> Operand:
 def component(x: Tensor, index: int) -> Tensor:
     """One component, keeping a trailing 1."""
     return x[..., index : index + 1]
+
+
+def lift(x: Tensor, count: int) -> Tensor:
+    """The value with so many dimensions of length 1 in front of its components."""
+    return x.reshape(*x.shape[:-1], *(1,) * count, x.shape[-1])
+
+
+def spread(r: Tensor, x: Tensor) -> Tensor:
+    """A region over the outer dimensions of x, repeated over the others."""
+    lifted = lift(r, x.dim() - r.dim())
+    return lifted.expand(*x.shape[:-1], r.shape[-1])
+
+
+def exists(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """1 for the pixels of x `[B, H, W, k]` that are so far from each edge, else 0; `[B, H, W, 1]`."""
+    height, width = x.shape[-3], x.shape[-2]
+    rows = torch.arange(height, device=x.device)
+    columns = torch.arange(width, device=x.device)
+    inside_rows = (rows >= top) & (rows < height - bottom)
+    inside_columns = (columns >= left) & (columns < width - right)
+    both = (inside_rows[:, None] & inside_columns).to(x.dtype)
+    return both[..., None].expand(*x.shape[:-1], 1)
+
+
+def position(x: Tensor, axis: int) -> Tensor:
+    """Where each pixel of x is along an axis, 0 at the first and 1 at the last; `[B, H, W, 1]`."""
+    count = x.shape[axis]
+    places = torch.arange(count, device=x.device, dtype=x.dtype) / max(count - 1, 1)
+    along = places if axis == -2 else places[:, None]
+    return along[..., None].expand(*x.shape[:-1], 1)

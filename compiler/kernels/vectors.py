@@ -66,8 +66,13 @@ def quat_inverse(q: Tensor) -> Tensor:
 
 
 def quat_rotate(q: Tensor, v: Tensor) -> Tensor:
-    """The vectors turned by the quaternions, which are normalised first; not turned by 0."""
-    unit = normalize(q)
+    """The vectors turned by the quaternions, which are normalised first; not turned by 0.
+
+    One of the two can have a dimension more, as `[N, K, 3]` has for `[N, 4]`: the other is the same all along it.
+    """
+    missing = v.dim() - q.dim()
+    unit = normalize(q[(..., *(None,) * missing, slice(None))])
+    v = v[(..., *(None,) * -missing, slice(None))]
     w, axis = unit[..., :1], unit[..., 1:]
     twice = 2 * cross(axis, v)
     return v + w * twice + cross(axis, twice)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..interval import REALS, UNIT, ZERO, Interval, point
 from ..types import EVERYWHERE, Kind
-from .shapes import Args, wrong
+from .shapes import Args, check_components, wrong
 from .spec import Builtin, Problem, Ranges
 
 if TYPE_CHECKING:
@@ -34,6 +34,26 @@ def chance(x: float, p: float, seed: int = 0) -> bool:
     return uniform(float(x), seed) < p
 
 
+def key(x: float, seed: int = 0) -> float:
+    """What the random numbers of a place in the program are made from at a step: a whole number below 2^24.
+
+    A float of any precision holds it exactly, so that all devices and precisions draw the same.
+    """
+    return float(int(uniform(float(x), seed) * 2**24))
+
+
+KEY = Builtin(
+    "key",
+    "(x: host) -> host in [0, 16777216)",
+    "The random key of this place and step; written by the compiler only.",
+    good="",
+    bad="",
+    bad_code="",
+    host=key,
+    needs=("key",),
+)
+
+
 def _chance_range(r: Ranges) -> Interval:
     p = r.get("p") or REALS
     return ZERO if p.hi <= 0 else point(1.0) if p.lo >= 1 else UNIT
@@ -50,7 +70,7 @@ def _check_like(args: Args) -> Problem | None:
         if "like" in args and args["like"][0].type.kind.space != p.type.kind.space:
             at = args["like"][0]
             return wrong(at, f"`like` is {at.type.kind.describe()}, but `p` is {p.type.kind.describe()}", "", "TYP003")
-        return None
+        return check_components(p=1)(args)
     if "like" in args:
         return None
     help_ = "say of what, as in `bernoulli(0.5, like=rendered)`; for one choice a step write `chance(step, 0.5)`"
@@ -60,11 +80,14 @@ def _check_like(args: Args) -> Problem | None:
 RANDOM_BOXES = Builtin(
     "random_boxes",
     "(; size: whole >= 1, count: whole >= 1) -> list of region",
-    "So many squares with sides of `size` pixels, at random places in the image, drawn anew at each step.",
+    "So many squares with sides of `size` pixels, at random places in the image, the same in all images of a batch, "
+    "drawn anew at each step. Where the image is smaller, a square has its whole side.",
     good="input mono: depth[relative]\n"
     "term depth = mean(pearson_loss(depth, mono, box and masked) for box in random_boxes(size=128, count=4))",
     bad="term colour = mean(l1(box) for box in random_boxes(size=128))",
     bad_code="TYP006",
+    kernel="chances:random_box",
+    needs=("key", "pixels"),
     source="Xiong et al., SparseGS, 3DV 2025: correlation of depth in random patches",
     stops=True,
 )
@@ -77,6 +100,8 @@ BERNOULLI = Builtin(
     good="term sparse = mean(state.opacities, bernoulli(0.05, like=state.opacities))",
     bad="term sparse = mean(state.opacities, bernoulli(0.05))",
     bad_code="TYP001",
+    kernel="chances:bernoulli",
+    needs=("key",),
     kind=_drawn,
     check=_check_like,
     stops=True,
@@ -92,6 +117,7 @@ CHANCE = Builtin(
     host=chance,
     range=_chance_range,
     stops=True,
+    needs=("key",),
 )
 
 BUILTINS: tuple[Builtin, ...] = (RANDOM_BOXES, BERNOULLI, CHANCE)

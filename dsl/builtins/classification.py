@@ -45,11 +45,13 @@ CROSS_ENTROPY = Builtin(
     "cross_entropy",
     "(a: tensor, b: tensor, r: region = everywhere) -> number >= 0",
     "Mean over `r` of minus the logarithm of the probability of the right class. `a` holds scores, one component for "
-    "each class; `b` the number of the right class, from 0, or a probability for each class.",
+    "each class, before the softmax; `b` the number of the right class, from 0, or a probability for each class. The "
+    "number of no class inside `r` gives NaN.",
     good="input scores: [B H W 16]\ninput labels: [B H W] in [0, 15]\n"
     "term classes = cross_entropy(scores, labels, masked)",
     bad="input labels: [B H W] in [0, 15]\nterm classes = cross_entropy(alpha, labels)",
     bad_code="TYP004",
+    kernel="classification:cross_entropy",
     check=_check_cross_entropy,
     reduces=True,
 )

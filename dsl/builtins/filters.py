@@ -35,7 +35,7 @@ def _resized(args: Mapping[str, Expr]) -> Kind:
 
 def _check_resize(args: Args) -> Problem | None:
     if ("like" in args) != ("scale" in args):
-        return None
+        return shapes.written_out("scale", decides="the size of the result")(args)
     help_ = "write `resize(x, like=y)` for the size of y, or `resize(x, scale=0.5)`"
     return wrong(args["x"][0], "`resize` needs the size to give: either `like=` or `scale=`", help_, "TYP006")
 
@@ -58,11 +58,12 @@ def _minmax_facts(given: Mapping[str, Facts]) -> Facts:
 BLUR = Builtin(
     "blur",
     "(x: visual, sigma: host > 0 = 1.5) -> like x",
-    "Gaussian blur with a standard deviation of `sigma` pixels, cut at 3 sigma. At the border the weights of the "
-    "pixels inside the image are scaled up to sum to 1.",
+    "Gaussian blur with a standard deviation of `sigma` pixels, cut at 3 sigma to the nearest pixel: 11 pixels for "
+    "1.5. At the border the weights of the pixels inside the image are scaled up to sum to 1.",
     good="term coarse = l1(blur(rendered, 2), blur(target, 2), masked)",
     bad="term coarse = l1(blur(rendered, 0), blur(target, 2), masked)",
     bad_code="RNG003",
+    kernel="filters:blur",
     range=bounds.x,
     keeps=("x",),
     facts=("x",),
@@ -76,6 +77,7 @@ BOX = Builtin(
     good="let error = detach(component_mean(abs(rendered - target)))\nterm robust = l1(box(error < 0.1, 1) > 0.5)",
     bad="term robust = mean(box(depth, 1.5))",
     bad_code="RNG003",
+    kernel="filters:box",
     range=bounds.x,
     keeps=("x",),
     facts=("x",),
@@ -90,6 +92,7 @@ SHIFT = Builtin(
     good="term smooth = mean(abs(depth - shift(depth, right=2)), masked)",
     bad="term smooth = mean(abs(depth - shift(depth, left=2)), masked)",
     bad_code="NAM006",
+    kernel="filters:shift",
     range=bounds.x,
     keeps=("x",),
     facts=("x",),
@@ -105,6 +108,7 @@ POOL = Builtin(
     good='term near = mean(depth - pool(depth, 3, mode="min"), masked)',
     bad='term near = mean(depth - pool(depth, 3, mode="median"), masked)',
     bad_code="TYP001",
+    kernel="filters:pool",
     range=_pooled,
     keeps=("x",),
     facts=("x",),
@@ -114,11 +118,12 @@ POOL = Builtin(
 BLOCK_MEAN = Builtin(
     "block_mean",
     "(x: visual, px: whole >= 1, region: region = none) -> like x",
-    "The image in blocks of px by px pixels, from the top left: each pixel gets the mean of its block, of the pixels "
-    "inside `region` alone if one is given, and 0 where there are none.",
+    "The image in blocks of px by px pixels, from the top left: each pixel gets the mean of its block, weighted by "
+    "`region` if one is given, and 0 where nothing is inside it.",
     good="term even = mean(abs(depth - block_mean(depth, 8)), masked)",
     bad="term even = mean(abs(depth - block_mean(depth)), masked)",
     bad_code="TYP006",
+    kernel="filters:block_mean",
     range=_pooled,
     keeps=("x",),
     facts=("x",),
@@ -128,15 +133,18 @@ BLOCK_MEAN = Builtin(
 BLOCK_MEDIAN = Builtin(
     "block_median",
     "(x: visual, px: whole >= 1, region: region = none) -> like x",
-    "The image in blocks of px by px pixels, from the top left: each pixel gets the median of its block, of the pixels "
-    "inside `region` alone if one is given, and 0 where there are none.",
+    "The image in blocks of px by px pixels, from the top left: each pixel gets the median of its block, component by "
+    "component, of the pixels inside `region` alone if one is given, and 0 where there are none. Of an even number it "
+    "is the mean of the two in the middle.",
     good='let edge = norm(sobel(gray(target), kernel="scharr"))\nterm colour = l1(edge > 1.1 * block_median(edge, 32))',
     bad="term colour = l1(block_median(edge, 32))",
     bad_code="NAM001",
+    kernel="filters:block_median",
     range=_pooled,
     keeps=("x",),
     facts=("x",),
     drops=("length",),
+    check=shapes.written_out("px", decides="the size of the blocks"),
     source="Matsuki et al., Gaussian Splatting SLAM, CVPR 2024, released code: the gradient mask of tracking",
 )
 
@@ -144,11 +152,13 @@ RESIZE = Builtin(
     "resize",
     '(x: visual; like: tensor = none, scale: host > 0 = none, mode: {"bilinear", "area", "nearest"} = "bilinear")'
     " -> same x",
-    "The image at the size of another one, or at a multiple of its own size. Pixel centres are aligned; `area` takes "
-    "means and is right for making images smaller.",
+    "The image at the size of another one, or at a multiple of its own size, rounded up. The corners of both images "
+    "meet; bilinear reads four pixels and repeats the edge, and `area` takes means and is right for making images "
+    "smaller.",
     good="term coarse = l1(resize(rendered, scale=0.5), resize(target, scale=0.5))",
     bad="term coarse = mean(resize(rendered))",
     bad_code="TYP006",
+    kernel="multiscale:resize",
     range=bounds.x,
     keeps=("x",),
     facts=("x",),
@@ -165,6 +175,7 @@ HAAR = Builtin(
     good="let a = haar(rendered)\nlet b = haar(target)\nterm waves = l1(a.lh, b.lh) + l1(a.hl, b.hl)",
     bad="term waves = l1(haar(rendered).lh, target)",
     bad_code="TYP011",
+    kernel="multiscale:haar",
     kind=_haar,
     window=2,
     source="Haar, Zur Theorie der orthogonalen Funktionensysteme, 1910; Mallat, A Theory for Multiresolution Signal "
@@ -180,6 +191,7 @@ FFT_MAGNITUDE = Builtin(
     good="term waves = 0.01 * mean(fft_magnitude(rendered - target))",
     bad="term waves = 0.01 * fft_magnitude(rendered - target)",
     bad_code="TYP002",
+    kernel="filters:fft_magnitude",
 )
 
 MINMAX = Builtin(
@@ -190,6 +202,8 @@ MINMAX = Builtin(
     good="input mono: depth[relative]\nterm depth = mean(abs(minmax(depth) - minmax(mono)), masked)",
     bad="term depth = mean(abs(minmax(depth, 0.5)))",
     bad_code="TYP001",
+    kernel="statistics:minmax",
+    needs=("per_image",),
     refact=_minmax_facts,
 )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..interval import REALS, Interval, point
 from ..types import Kind
-from .shapes import Args, written, wrong
+from .shapes import Args, all_of, written, written_out, wrong
 from .spec import Builtin, Problem, Ranges
 
 if TYPE_CHECKING:
@@ -39,15 +39,16 @@ def _between_bounds(r: Ranges) -> Interval:
 HISTOGRAM = Builtin(
     "histogram",
     "(x: tensor, r: region = everywhere; bins: whole >= 1, lo: host, hi: host) -> like x >= 0",
-    "How many values inside `r` are in each of `bins` equal parts of lo..hi; what lies outside counts in the first or "
-    "the last. No gradient.",
+    "How many values inside `r` are in each of `bins` equal parts of lo..hi, a value counting as much as `r` is there; "
+    "what lies outside lo..hi counts in the first or the last. No gradient.",
     good="let error = detach(component_mean(abs(rendered - target)))\n"
     "memory seen = 0 then 0.95 * seen + histogram(error, bins=1000, lo=0, hi=1)\n"
     "term robust = l1(error < histogram_quantile(seen, 0.9))",
     bad="term odd = mean(histogram(alpha, bins=1000, lo=1, hi=0))",
     bad_code="RNG003",
+    kernel="statistics:histogram",
     kind=_bins,
-    check=_check_bounds,
+    check=all_of(written_out("bins", decides="how many parts there are"), _check_bounds),
     source="Sabour et al., SpotLessSplats, TOG 2025: the running histogram of errors",
     stops=True,
 )
@@ -55,14 +56,16 @@ HISTOGRAM = Builtin(
 HISTOGRAM_QUANTILE = Builtin(
     "histogram_quantile",
     "(h: tensor, q: number in [0, 1]; lo: host = 0, hi: host = 1) -> number",
-    "The value that the fraction `q` of what a histogram counted lies below: the upper end of the part in which that "
-    "fraction is reached. `lo` and `hi` are those of the histogram. An empty histogram gives `hi`. No gradient.",
+    "The value that the fraction `q` of what a histogram counted lies below, as if the values of each part were spread "
+    "evenly over it. `lo` and `hi` are those of the histogram. An empty histogram gives `hi`. No gradient.",
     good="let error = detach(component_mean(abs(rendered - target)))\n"
     "term robust = l1(error < histogram_quantile(histogram(error, bins=1000, lo=0, hi=1), 0.9))",
     bad="term robust = l1(alpha < histogram_quantile(alpha, 0.9))",
     bad_code="TYP001",
+    kernel="statistics:histogram_quantile",
     range=_between_bounds,
     check=_check_quantile,
+    stops=True,
 )
 
 BUILTINS: tuple[Builtin, ...] = (HISTOGRAM, HISTOGRAM_QUANTILE)

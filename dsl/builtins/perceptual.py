@@ -13,10 +13,13 @@ MS_SSIM = Builtin(
     '(a: visual = rendered, b: visual = target, r: region = everywhere; padding: {"same", "valid"} = "same")'
     " -> number in [0, 1]",
     "Structural similarity over five scales, each half the size of the one before; 1 for equal images. Contrast and "
-    "structure count at every scale, luminance at the coarsest; negative factors count as 0. An empty region gives 1.",
+    "structure count at every scale, luminance at the coarsest; negative factors count as 0. Both are zeroed outside "
+    "`r`, the maps are averaged over `r` at each scale, and the product, of each image and component, over the images "
+    "in which `r` is not empty; an empty region gives 1.",
     good="term structure = 0.2 * (1 - ms_ssim(masked))",
     bad="term structure = 0.2 * ms_ssim(masked)",
     bad_code="SSM001",
+    kernel="multiscale:ms_ssim",
     instead="write `1 - {call}`",
     window=(WINDOW - 1) * 2 ** (len(SCALES) - 1) + 1,
     source="Wang, Simoncelli and Bovik, Multi-scale Structural Similarity for Image Quality Assessment, Asilomar 2003, "
@@ -39,6 +42,7 @@ LPIPS = Builtin(
     source="Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018, eq. 1, "
     "weights 0.1",
     reduces=True,
+    needs=("network",),
 )
 
 BUILTINS: tuple[Builtin, ...] = (MS_SSIM, LPIPS)

@@ -65,10 +65,11 @@ GRADIENT_L1 = Builtin(
     "gradient_l1",
     "(a: visual = rendered, b: visual = target, r: region = everywhere; scales: whole >= 1 = 1) -> number >= 0",
     "Mean absolute difference of the forward differences in x and in y, summed over both, over the pixels of `r` where "
-    "they exist. With more scales, also of every second pixel, every fourth, and so on, summed.",
+    "they exist, as in `tv`. With more scales, also of every second pixel, every fourth, and so on, summed.",
     good="term edges = 0.1 * gradient_l1(masked)",
     bad="term edges = 0.1 * gradient_l1(masked, scales=0)",
     bad_code="RNG003",
+    kernel="stencils:gradient_l1",
     window=2,
     source="Li and Snavely, MegaDepth, CVPR 2018: the multi-scale gradient matching term",
     reduces=True,

@@ -22,10 +22,13 @@ INSIDE = Builtin(
     "inside",
     "(; border: whole >= 0 = 0, multiple_of: whole >= 1 = 1) -> region",
     "The pixels that are at least `border` pixels from every edge of the image; with `multiple_of`, of the largest "
-    "rectangle in the middle whose sides are multiples of it.",
+    "rectangle in the middle whose sides are multiples of it; of an odd rest, one pixel more is left out at the bottom "
+    "and at the right.",
     good="term colour = l1(inside(border=5) and masked)",
     bad="term colour = l1(inside(border=-5))",
     bad_code="RNG003",
+    kernel="morphology:inside",
+    needs=("pixels",),
     stops=True,
 )
 
@@ -37,6 +40,7 @@ ERODE = Builtin(
     good="term colour = l1(erode(masked, 4))",
     bad="term colour = l1(erode(visible, 4))",
     bad_code="TYP001",
+    kernel="morphology:erode",
     check=shapes.pixels_only("r"),
 )
 
@@ -47,6 +51,7 @@ DILATE = Builtin(
     good="term empty = mean(alpha, not dilate(masked, 4))",
     bad="term empty = mean(alpha, dilate(alpha, 4))",
     bad_code="TYP001",
+    kernel="morphology:dilate",
     check=shapes.pixels_only("r"),
 )
 

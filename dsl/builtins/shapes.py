@@ -30,7 +30,12 @@ def dimensions(kind: Kind) -> list[str]:
 
 
 def axis(kind: Kind, letter: str) -> int:
-    """Where a dimension is in a tensor of this kind, counted from the end; the components are last, at -1."""
+    """Where a dimension is in a tensor of this kind, counted from the end; the components are last, at -1.
+
+    Of pixels, X is W and Y is H.
+    """
+    if kind.layout == "pixels":
+        letter = {"X": "W", "Y": "H"}.get(letter, letter)
     return -1 if letter == kind.components else letters(kind).index(letter) - len(letters(kind)) - 1
 
 
@@ -159,13 +164,13 @@ def check_components(**wanted: int) -> Check:
     return check
 
 
-def written_out(*names: str) -> Check:
+def written_out(*names: str, decides: str = "which pixels have a value") -> Check:
     """A check that arguments are numbers in the text, because they decide what a value looks like."""
 
     def check(args: Args) -> Problem | None:
         for name in names:
             if name in args and not args[name][0].type.range.is_point:
-                message = f"`{name}` decides which pixels have a value, so it must be written out"
+                message = f"`{name}` decides {decides}, so it must be written out"
                 return wrong(args[name][0], message, "write a number")
         return None
 

@@ -176,6 +176,15 @@ class Builtin(NamedTuple):
         kind: the kind of the result from the arguments by name, where the signature cannot say it.
         support: of a stencil, how many pixels at each border of the image have no value: left, right, top, bottom.
             A reduction leaves them out. A function of the arguments by name where they decide it.
+        needs: what the kernel gets by keyword beyond the arguments: ``per_image`` (whether ``x``, or the first
+            argument, has pixels, so that statistics are one per image), ``key`` (the random key of this place and
+            step), ``pixels`` (an input with the pixels of the program, for its shape), and fields of the state such
+            as ``state.quats``, which come as ``quats`` in place of the state. Not for the kernel: ``network``, a
+            function of the host that gives a map; ``one_image``, that without a dimension for the images in its
+            arguments there must be one.
+        exists: of a function that has no value at some points, the kernel that makes the region where it has one, from
+            the same arguments. A reduction leaves the others out.
+        seed: of a random choice, the number of the place in the program where it stands.
     """
 
     name: str
@@ -206,6 +215,9 @@ class Builtin(NamedTuple):
     ignores: tuple[str, ...] = ()
     kind: Callable[[Mapping[str, Expr]], Kind] | None = None
     support: Support | Callable[[Mapping[str, Expr]], Support] = (0, 0, 0, 0)
+    needs: tuple[str, ...] = ()
+    exists: str = ""
+    seed: int = 0
 
     def support_of(self, args: Mapping[str, Expr]) -> Support:
         """The support of a call with these arguments."""

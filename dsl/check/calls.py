@@ -281,6 +281,8 @@ def _primitive(
     if function.loss and kind == NUMBER and not positive and not negative:
         negative = (Origin(source, node.span),)
     checker.count(node.span, source)
+    if "key" in record.needs:
+        record = record._replace(seed=checker.next_seed())
     t = Type(stage, kind, range_, positive, negative, facts)
     return Expr("call", tuple(args), t, node.span, source, record, tuple(names))
 

@@ -260,8 +260,9 @@ def type_memory(checker: ProgramChecker, s: ast.Memory, module: Module) -> None:
     for attempt in range(4):
         checker.memory_types[name] = t
         sink, checker.report.sink = checker.report.sink, Sink()
+        seeds = checker.seeds
         update = _update(checker, s.update, module)
-        checker.report.sink = sink
+        checker.report.sink, checker.seeds = sink, seeds
         if is_error(update):
             break
         range_ = init.type.range.hull(update.type.range)

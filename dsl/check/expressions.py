@@ -62,7 +62,13 @@ class Checker:
         self.declared_inputs: dict[str, InputInfo] = {}
         self.sizes: set[str] = set()
         self.incomplete = False  # a term is missing from the typed program, because of a mistake
+        self.seeds = 0
         self._count = 0
+
+    def next_seed(self) -> int:
+        """The number of the next place where something is drawn at random."""
+        self.seeds += 1
+        return self.seeds - 1
 
     # What the program declares; see `program.py`.
 

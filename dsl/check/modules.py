@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import ast
 from ..diagnostics import Label
-from ..files import LOSS_LIMIT, Unreadable, read_text
+from ..files import LOSS_LIMIT, Unreadable, located, read_text
 from ..parse import parse_partial
 from ..source import Source, Span
 from ..suggest import closest
@@ -84,7 +84,7 @@ class Library:
     def __init__(self, report: Reporter, root: Source, folder: str | None) -> None:
         self.report = report
         self.modules: dict[str, Module] = {}
-        self.base = os.path.realpath(folder or os.path.dirname(os.path.abspath(root.name)) or ".")
+        self.base = os.path.realpath(folder or os.path.dirname(os.path.abspath(located(root.name))) or ".")
         self.project = _project(self.base)
         self.open: list[str] = []
 

@@ -100,7 +100,7 @@ def over(checker: Checker, node: ast.Call, items: ast.Comprehension, scope: Scop
         range_ = NONNEGATIVE if range_.lo >= 0 else -NONNEGATIVE if range_.hi <= 0 else REALS
     kind = NUMBER if value.type.kind == FLAG else value.type.kind
     made = Type(TENSOR, kind, range_, value.type.similarity, value.type.dissimilarity, value.type.facts)
-    return Expr("over", (several, value), made, node.span, source, name)
+    return Expr("over", (several, value), made, node.span, source, name, (items.variable.text,))
 
 
 def extern_call(checker: Checker, extern: ExternInfo, node: ast.Call, scope: Scope) -> Expr:

@@ -39,4 +39,22 @@ CODES: tuple[Code, ...] = (
         "An argument of `load` or `compile` names a backend or a device that does not exist.",
         "It would only fail at the first step.",
     ),
+    Code(
+        "BND010",
+        "extern-without-function",
+        "The program calls an `extern` function that nobody registered.",
+        "The file only says what it takes and gives; the function comes from Python.",
+    ),
+    Code(
+        "BND011",
+        "extern-gave-something-else",
+        "A registered function gave something else than its `extern` declares.",
+        "What the checker proved of the program would no longer hold.",
+    ),
+    Code(
+        "BND012",
+        "memory-left-behind",
+        "A memory of the gaussians has another number of rows than there are gaussians.",
+        "Its values would belong to other gaussians.",
+    ),
 )

@@ -8,7 +8,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "DAT001",
         "missing-package",
-        "An optional package is needed and not installed.",
+        "An optional package is needed, or the weights of a network, and not on this machine.",
         "The checker needs none of them; training, COLMAP scenes and PLY files do, through an extra of splatdsl.",
     ),
     Code(

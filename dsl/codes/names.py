@@ -117,4 +117,11 @@ CODES: tuple[Code, ...] = (
         good="input mono: depth[relative]\nterm colour = l1(masked)\nterm depth = pearson_loss(depth, mono, masked)",
         fix="Use one of the kinds and words of the reference.",
     ),
+    Code(
+        "NAM015",
+        "not-in-the-zoo",
+        "A path `zoo:NAME` names a program that does not come with the package.",
+        "There is nothing to load.",
+        fix="Take one of the names that `splatdsl zoo` lists.",
+    ),
 )

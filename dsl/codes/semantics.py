@@ -55,12 +55,6 @@ CODES: tuple[Code, ...] = (
         fix="Add the input to the data, or remove the term.",
     ),
     Code(
-        "SYN050",
-        "not-computable-yet",
-        "The program says something that this version can check but not compute.",
-        "It is refused when the program is compiled, so that it is never ignored.",
-    ),
-    Code(
         "SYN051",
         "no-term",
         "The program has no term.",

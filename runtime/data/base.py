@@ -61,6 +61,12 @@ class SplatDataItem:
         """W in pixels."""
         return self.image.shape[2]
 
+    @property
+    def camera(self) -> dict[str, Tensor]:
+        """The cameras as losses read them: intrinsics `[B, 3, 3]`, world-to-camera extrinsics `[B, 4, 4]`, index `[B]`."""
+        index = torch.full((len(self.K),), float(self.id), device=self.K.device)
+        return {"intrinsics": self.K, "extrinsics": torch.linalg.inv(self.cam_to_world), "index": index}
+
     def __getitem__(self, key: str) -> Any:
         """A field by its name; ``"name"`` is ``image_name`` and ``"target"`` is ``image``.
 

@@ -54,7 +54,7 @@ def culprits(loss_fn: Any, arguments: Mapping[str, Any]) -> list[Culprit] | None
     try:
         with torch.enable_grad():
             slopes = [
-                (term, _slopes(loss_fn.program, term, given, arguments["step"], arguments["max_steps"]))
+                (term, _slopes(loss_fn, term, given, arguments["step"], arguments["max_steps"]))
                 for term in loss_fn.program.terms
             ]
     except torch.OutOfMemoryError:
@@ -64,20 +64,31 @@ def culprits(loss_fn: Any, arguments: Mapping[str, Any]) -> list[Culprit] | None
     return [culprit for culprit in counted if culprit.inputs]
 
 
-def _slopes(
-    program: TypedProgram, term: TypedTerm, given: Mapping[str, Any], step: int, max_steps: int
-) -> dict[str, Tensor]:
+def _slopes(loss_fn: Any, term: TypedTerm, given: Mapping[str, Any], step: int, max_steps: int) -> dict[str, Tensor]:
     """The gradient of a term by each input that training reaches; nothing if the term does not exist now."""
     from ...compiler.compiled import CompiledProgram
-    from ..binding import Binder
+    from ..evaluation import Evaluation
 
-    alone = TypedProgram(program.source, program.docstring, program.params, (term,))
+    whole: TypedProgram = loss_fn.program
+    alone = TypedProgram(
+        whole.source,
+        whole.docstring,
+        whole.params,
+        (term,),
+        whole.inputs,
+        whole.lets,
+        whole.memories,
+        whole.externs,
+        whole.sources,
+    )
     compiled = CompiledProgram(alone, "eager")
-    env = compiled.schedule.environment(step, max_steps)
-    facts = compiled.schedule.facts(env, given["mask"] is not None)
+    parts = loss_fn.parts
+    env = compiled.schedule.environment(step, max_steps, parts.present(given), parts.binder.host_values(given))
+    facts = compiled.schedule.facts(env, given["mask"] is not None, None, parts.lengths(given))
     if not facts.terms:
         return {}
-    bound = Binder(alone).bind(compiled.graph(facts)[2], given)
+    steps = Evaluation(compiled, parts.binder, parts.memories, parts.externs)
+    bound = parts.binder.bind(compiled.part(facts).names, given, steps.known(facts, given, env, step))
     leaves = {name: tensor.detach().requires_grad_(tensor.requires_grad) for name, tensor in bound.items()}
     wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
     if not wanted:

@@ -15,6 +15,7 @@ from splatdsl.compiler.compiled import CompiledProgram, missing_compiler
 from splatdsl.compiler.emit import argument_names, emit
 from splatdsl.compiler.interpret import Interpreter
 from splatdsl.compiler.lower import lower
+from splatdsl.compiler.resolve import resolve
 from splatdsl.compiler.passes import PASSES, optimise
 from splatdsl.compiler.specialise import Schedule, weight
 from splatdsl.dsl.api import analyse
@@ -74,7 +75,7 @@ def run_graph(program: TypedProgram, tensors: Mapping[str, Tensor], step: int, d
     facts = schedule.facts(env, "mask" in tensors)
     if not facts.terms:
         return torch.zeros((), dtype=torch.float64)
-    lowered = lower(program, facts)
+    lowered = lower(resolve(program, facts.terms, facts.zeros(), facts.given()), facts)
     graph = optimise(lowered.graph, disabled)
     memo: dict[int, object] = {}
     host = []
@@ -86,7 +87,7 @@ def run_graph(program: TypedProgram, tensors: Mapping[str, Tensor], step: int, d
                 weight(list(slot.factors), env) if slot.value is None else float(evaluate(slot.value, env, memo))
             )
     args = [tensors[n] for n in argument_names(graph)[:-1]]
-    total, _, _ = emit(graph)(*args, torch.tensor(host or [0.0], dtype=torch.float64))
+    total, *_ = emit(graph)(*args, torch.tensor(host or [0.0], dtype=torch.float64))
     return total
 
 

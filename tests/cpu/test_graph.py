@@ -10,6 +10,7 @@ from splatdsl.compiler.api import STAGES, dump_stage
 from splatdsl.compiler.emit import argument_names, emit
 from splatdsl.compiler.ir import SCALAR, Graph, Node, Origin, Shape, TermOutput
 from splatdsl.compiler.lower import Lowered, lower
+from splatdsl.compiler.resolve import resolve
 from splatdsl.compiler.passes import PASSES, optimise
 from splatdsl.compiler.specialise import Facts
 from splatdsl.dsl.api import analyse
@@ -30,7 +31,8 @@ def typed(text: str) -> TypedProgram:
 def lowered(text: str, mask: bool = True) -> Lowered:
     program = typed(text)
     zero = Zeros({n: p.value for n, p in program.params.items()}).zero_params
-    return lower(program, Facts(tuple(t.name for t in program.terms), mask, zero))
+    facts = Facts(tuple(t.name for t in program.terms), mask, zero)
+    return lower(resolve(program, facts.terms, facts.zeros(), facts.given()), facts)
 
 
 def graph(text: str, mask: bool = True) -> Graph:

@@ -149,24 +149,6 @@ def test_a_used_file(tmp_path: Path, images: dict[str, torch.Tensor]) -> None:
     assert splatdsl.load(tmp_path / "run.loss").fingerprint != before, "the text of used files counts"
 
 
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("memory m = 1 then 0.9 * m + 0.1 * l1()\nterm a = l1() / max(m, 0.1)", "memories"),
-        ("extern f(image) -> map\nterm a = mean(f(rendered))", "extern functions"),
-        ("input near: view\nterm a = l1(near.rendered, near.target)", "second renders"),
-        ("input pts: [M 3]\nterm a = mean(pts * rendered.r) if false else mean(pts)", None),
-        ("term a = mean(blur(rendered, 2))", "`blur`"),
-    ],
-)
-def test_what_cannot_be_computed_yet_is_refused_by_name(text: str, what: str | None) -> None:
-    with pytest.raises(LossError) as problem:
-        splatdsl.compile(text, backend="eager")
-    if what is not None:
-        assert [d.code for d in problem.value.diagnostics] == ["SYN050"]
-        assert what in problem.value.diagnostics[0].message
-
-
 def test_warnings_reach_whoever_never_runs_the_linter() -> None:
     with pytest.warns(splatdsl.LossWarning, match="USE001"):
         splatdsl.compile("param w = 1\nterm a = l1()", backend="eager")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ...computable import refusals
 from ...diagnostics import Label
 from ...inputs import RENDER_BUFFERS, buffer_of
 from ...source import Source, Span
@@ -43,15 +42,18 @@ def check(context: Context) -> None:
 
 
 def _run(context: Context) -> None:
-    """What the trainer of a run config does not give, whatever its data: host values, and what cannot be computed."""
+    """What the trainer of a run config does not give, whatever its data: host values and functions."""
     if context.renderer is None or context.data is None:
         return
-    for diagnostic in refusals(context.program):
-        context.report.sink.add(diagnostic)
     reported: set[str] = set()
     for term in context.live:
         for root in (term.value, *([term.when] if term.when is not None else [])):
             for e in root.walk():
+                if e.op == "extern" and e.value.name not in reported:
+                    reported.add(e.value.name)
+                    message = f"no run registers the function `{e.value.name}`, which term `{term.name}` calls"
+                    help_ = ["train from Python: `splatdsl.load(FILE, register={...})` is a `loss_fn` of the trainer"]
+                    context.report.emit("BUF002", message, e.source, e.span, help=help_)
                 info = context.program.inputs.get(str(e.value)) if e.op == "input" else None
                 if info is None or info.stage == TENSOR or info.name in reported:
                     continue

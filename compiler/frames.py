@@ -1,0 +1,89 @@
+"""Which sizes of tensors a graph is made for, and which it leaves open.
+
+The number of gaussians, and of points, is never part of a graph. The size of the images is: the first one of each
+render gets a graph of its own, and all others share one for each batch size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._dynamo.decorators import mark_unbacked
+
+INDUCTOR_SPLIT = 4096
+"""Number of values above which Inductor splits a reduction; a guard of graphs with dynamic sizes."""
+
+ROWS, IMAGE = (0,), (1, 2)
+"""Dimensions that are left open: of gaussians and points, and of images of a size that is not the first."""
+
+
+class Frames:
+    """The first image size of each render."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[int, ...]] = {}
+
+    def classes(
+        self, names: tuple[str, ...], spaces: tuple[str, ...], bound: list[Tensor]
+    ) -> tuple[tuple[Any, ...], tuple[tuple[int, ...], ...]]:
+        """What of the sizes decides the graph, and which dimensions of each tensor are left open."""
+        sizes: dict[str, tuple[int, ...]] = {}
+        fixed: list[tuple[str, tuple[int, ...]]] = []
+        for name, space, t in zip(names, spaces, bound):
+            view, _, layout = space.rpartition(":")
+            if layout == "pixels":
+                sizes.setdefault(view, tuple(t.shape[:3]))
+            elif not _is_rows(layout, name):
+                fixed.append((name, tuple(t.shape)))
+            elif t.dim() > 2:
+                fixed.append((name, tuple(t.shape[1:])))
+        found = {view: self._class(view, size, sizes) for view, size in sizes.items()}
+        dynamic: list[tuple[int, ...]] = []
+        for name, space in zip(names, spaces):
+            view, _, layout = space.rpartition(":")
+            if layout == "pixels":
+                dynamic.append(IMAGE if isinstance(found[view][-1], str) else ())
+            else:
+                dynamic.append(ROWS if _is_rows(layout, name) else ())
+        return (*sorted(found.items()), *fixed), tuple(dynamic)
+
+    def _class(self, view: str, size: tuple[int, ...], sizes: dict[str, tuple[int, ...]]) -> tuple[Any, ...]:
+        first = self._first.setdefault(view, size)
+        if size == first:
+            return size
+        # torch would tie equal height and width together, and Inductor reduces up to 4096 values in another way than
+        # more.
+        pixels = size[1] * size[2]
+        small = (pixels <= INDUCTOR_SPLIT) + (3 * pixels <= INDUCTOR_SPLIT)
+        alike = sorted(other for other, s in sizes.items() if other < view and set(s[1:]) & set(size[1:]))
+        return size[0], small, *alike, "square" if size[1] == size[2] else "any"
+
+    def describe(self, size: tuple[Any, ...]) -> str:
+        """The size of the images, in words."""
+        found = dict(item for item in size if item[0] == "" and item[1])
+        if not found:
+            return ""
+        return ", any image size" if isinstance(found[""][-1], str) else f", {found[''][2]}x{found[''][1]} pixels"
+
+
+def _is_rows(layout: str, name: str) -> bool:
+    """Whether the first dimension is a number of gaussians, or of points, that changes from step to step."""
+    words = layout.split()
+    if not words or "[" in name:
+        return False
+    return layout == "gaussians" or words[0] == "N" or (len(words) == 1 and words[0] not in ("images", "B", "pixels"))
+
+
+def prepare(t: Tensor, dynamic: tuple[int, ...]) -> Tensor:
+    """An input in the form that never recompiles: any number of rows, and any image size if asked for."""
+    if not dynamic:
+        return t
+    # A view is no leaf: torch fixes the shape of parameters, but not of what is made from them.
+    view = t.view_as(t)
+    if dynamic == ROWS:
+        mark_unbacked(view, 0)
+    else:
+        torch._dynamo.mark_dynamic(view, dynamic)
+    return view

@@ -1,0 +1,195 @@
+"""One step of a compiled loss: memories, functions of the host and the terms, in the order in which they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..compiler.compiled import CompiledProgram, Result, given_input, is_computed
+from ..compiler.resolve import ExternCall
+from ..compiler.specialise import BACKGROUND_IMAGE, Facts
+from ..dsl.builtins.shapes import letters
+from ..dsl.host import evaluate
+from ..dsl.inputs import HOST_SIZES, VIEW_FIELDS
+from ..dsl.typed import Expr, TypedProgram
+from ..dsl.types import VIEW
+from .binding import Binder
+from .externs import Externs, passed
+from .lookup import EXTRA, ViewFields
+from .memories import Memories, filled, is_per_gaussian
+from .shaping import dimensions
+
+FIELDS_OF_VIEWS = (*VIEW_FIELDS, "normals_from_depth", "distortion", "visible", "radii")
+
+
+class Parts:
+    """What the calls of a loss are made of beside its graphs."""
+
+    def __init__(self, program: TypedProgram, binder: Binder, memories: Memories, externs: Externs) -> None:
+        self.program, self.binder, self.memories, self.externs = program, binder, memories, externs
+        self._views = [n for n, i in program.inputs.items() if VIEW in (i.kind, i.kind.element)]
+        self._lists = [n for n, i in program.inputs.items() if i.kind.element is not None]
+        read = {str(e.value).partition(".")[0] for root in roots(program) for e in root.walk() if e.op == "input"}
+        self.extra = tuple(name for name in EXTRA if name in read)
+
+    def present(self, given: Mapping[str, Any]) -> frozenset[str]:
+        """The inputs that are there, and the fields of second renders such as ``near.mask``."""
+        names = (*self.program.inputs, "mask", "target")
+        found = {name for name in names if given.get(name) is not None}
+        background = given.get("background")
+        if "background" in self.extra and isinstance(background, Tensor) and background.dim() > 2:
+            found.add(BACKGROUND_IMAGE)
+        for name in self._views:
+            value = given.get(name)
+            several = value if name in self._lists else None if value is None else [value]
+            if several:
+                names = (*FIELDS_OF_VIEWS, *self.program.inputs)
+                have = [{f for f in names if _readable(self.binder, f, v)} for v in several]
+                places = [name, *(f"{name}[{i}]" for i in range(len(several)) if name in self._lists)]
+                found |= {f"{place}.{field}" for place in places for field in set.intersection(*have)}
+        return frozenset(found)
+
+    def lengths(self, given: Mapping[str, Any]) -> dict[str, int]:
+        """How many items each list has."""
+        return {name: len(given[name]) if given.get(name) is not None else 0 for name in self._lists}
+
+
+def _ready(names: tuple[str, ...], known: Mapping[str, Tensor]) -> bool:
+    return all(name in known for name in names if name.startswith("extern:"))
+
+
+def roots(program: TypedProgram) -> list[Expr]:
+    """The values that a program is made of: of its terms and its memories."""
+    memories = program.memories.values()
+    return [t.value for t in program.terms] + [e for m in memories for e in (m.init, m.update)]
+
+
+def _readable(binder: Binder, field: str, view: Any) -> bool:
+    if field in ("state", "camera"):
+        return ViewFields(view)[field] is not None
+    if field in ("masked", "unmasked") or binder.lookup.is_record(field):
+        return False
+    return binder.lookup.find(field, ViewFields(view)) is not None
+
+
+class Evaluation:
+    """Runs the parts of a variant."""
+
+    def __init__(self, compiled: CompiledProgram, binder: Binder, memories: Memories, externs: Externs) -> None:
+        self.compiled, self.binder, self.memories, self.externs = compiled, binder, memories, externs
+
+    def __call__(
+        self, facts: Facts, given: Mapping[str, Any], env: Mapping[str, Any], step: int
+    ) -> tuple[Result, torch.device | None]:
+        """Evaluate a step, and the device of its inputs; None where it reads no tensor."""
+        known = self.known(facts, given, env, step)
+        names = self.compiled.part(facts).names
+        tensors = self.binder.bind(names, given, known)
+        result = self.compiled(facts, tensors, env)
+        if torch.is_grad_enabled():
+            for name, value in result.outputs.items():
+                memory_name = name.partition(":")[2]
+                self.memories.renew(memory_name, step, filled(value, tuple(known[name].shape), known[name]))
+        return result, next(iter(tensors.values())).device if tensors else None
+
+    def known(self, facts: Facts, given: Mapping[str, Any], env: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        """The inputs of the terms that no caller gives: memories, and what extern functions return."""
+        known: dict[str, Tensor] = {}
+        waiting = list(self.compiled.resolved(facts).memories)
+        for level, calls in enumerate((*self.compiled.levels(facts), ())):
+            for memory in list(waiting):  # what one starts as may come from a function of an earlier level
+                if _ready(self.compiled.part(facts, f"init {memory.info.name}").names, known):
+                    name = memory.info.name
+                    known[f"memory:{name}"] = self._memory(name, facts, given, env, step, known)
+                    waiting.remove(memory)
+            computed = any(is_computed(a) for call in calls for a in call.args)
+            made = self._part(facts, f"externs {level}", given, env, known).outputs if computed else {}
+            for call in calls:
+                arguments = [self._argument(call, i, made, given, env, known) for i in range(len(call.args))]
+                known.update(self.externs.call(call, arguments))
+        return known
+
+    def _part(
+        self, facts: Facts, part: str, given: Mapping[str, Any], env: Mapping[str, Any], known: Mapping[str, Tensor]
+    ) -> Result:
+        tensors = self.binder.bind(self.compiled.part(facts, part).names, given, known)
+        return self.compiled(facts, tensors, env, part)
+
+    # Memories
+
+    def _memory(
+        self,
+        name: str,
+        facts: Facts,
+        given: Mapping[str, Any],
+        env: Mapping[str, Any],
+        step: int,
+        known: Mapping[str, Tensor],
+    ) -> Tensor:
+        """What a memory was after the last step; at its first use, what it starts as."""
+        info = self.memories.program.memories[name]
+        value = self.memories.last(name, step)
+        if value is None:
+            with torch.no_grad():
+                made = self._part(facts, f"init {name}", given, env, known).outputs["init"]
+            tensors = self._tensors(facts, given)
+            like = next((t for t in tensors.values() if t.is_floating_point()), made)
+            value = filled(made, self._shape(info.type.kind, tensors), like)
+            self.memories.start(name, value)
+        if is_per_gaussian(info):
+            means = self.binder.lookup.find("state.means", given)
+            if isinstance(means, Tensor):
+                self.memories.check(name, value, len(means))
+        return value
+
+    def _tensors(self, facts: Facts, given: Mapping[str, Any]) -> dict[str, Tensor]:
+        return self.binder.bind(self.compiled.read(facts), given)
+
+    def _sizes(self, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name, tensor in tensors.items():
+            found.update(dimensions(name, self.binder.lookup.kind(name), tensor))
+        return found
+
+    def _shape(self, kind: Any, tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+        if not kind.is_tensor:
+            return ()
+        sizes = self._sizes(tensors)
+        view = f"{kind.view}:" if kind.view else ""
+        names = [*letters(kind), *([kind.components] if isinstance(kind.components, str) else [])]
+        shape = [int(n) if n.isdigit() else sizes[f"{view}{n}" if n in HOST_SIZES else n] for n in names]
+        return (*shape, kind.components) if isinstance(kind.components, int) else tuple(shape)
+
+    # Functions of the host
+
+    def _argument(
+        self,
+        call: ExternCall,
+        index: int,
+        made: Mapping[str, Tensor],
+        given: Mapping[str, Any],
+        env: Mapping[str, Any],
+        known: Mapping[str, Tensor],
+    ) -> Any:
+        argument: Expr = call.args[index]
+        kind = argument.type.kind
+        if name := given_input(argument):
+            return passed(kind, self.binder.bind((name,), given, known)[name])
+        if is_computed(argument):
+            return passed(kind, made[f"{call.name} {index}"])
+        if argument.type.is_host:
+            return evaluate(argument, env)
+        if kind.name in ("mode", "string"):
+            return argument.value if argument.op == "const" else env[argument.value]
+        name = str(argument.value)
+        if kind.name in ("view", "list") or "." not in name:
+            return given[name] if "[" not in name else given[name.partition("[")[0]][_index(name)]
+        view, _, field = name.partition(".")
+        return ViewFields(given[view])[field]
+
+
+def _index(name: str) -> int:
+    return int(name.partition("[")[2].rstrip("]"))
