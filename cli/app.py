@@ -16,6 +16,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("check_command", "check", "Find mistakes in .loss files and run configs."),
     "fmt": ("fmt", "fmt", "Bring .loss files into the one layout."),
     "train": ("train", "train", "Train gaussians with a loss."),
+    "ablate": ("ablate", "ablate", "Train without each term in turn, and print the table of a paper's ablation."),
+    "probe": ("probe", "probe", "Show what each term does at a few steps of a run: value, gradient, where it pulls."),
     "explain": ("explain", "explain", "Explain a file's objective, a code such as NAM001, or a config key."),
     "rule": ("explain_code", "rule", "Explain a code, or all of them."),
     "config": ("config_command", "config", "Print the checker's settings for a path, and where each comes from."),
@@ -23,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "plot": ("plot", "plot", "Draw the weights of a loss over the run."),
     "reference": ("reference", "reference", "Print the reference of the language, or of one function."),
     "dump": ("dump", "dump", "Show a stage of the compiler: ast, typed, ir, fx or code."),
+    "zoo": ("zoo", "zoo", "List the losses of published systems, or print one: `zoo:NAME` loads it."),
     "lsp": ("lsp", "lsp", "Serve editors: findings as you type, hover, completion (needs the extra `lsp`)."),
 }
 

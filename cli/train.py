@@ -6,7 +6,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -41,7 +42,7 @@ def train(config: Path, overrides: tuple[str, ...], output: Path | None, resume:
     """
     if resume and overwrite:
         raise click.UsageError("--resume continues a run and --overwrite removes it: give one of them")
-    loaded = _load(config, overrides)
+    loaded = load_run(config, overrides)
     if loaded is None:
         return 1
     folder = output or Path(loaded.output)
@@ -57,8 +58,9 @@ def train(config: Path, overrides: tuple[str, ...], output: Path | None, resume:
     from ..runtime.training.setup import build_trainer
 
     display = TrainingDisplay()
-    trainer = build_trainer(loaded, folder, resume=resume, overwrite=overwrite, display=display)
-    with _stopping(trainer.request_stop):
+    with findings_shown():
+        trainer = build_trainer(loaded, folder, resume=resume, overwrite=overwrite, display=display)
+    with stopping(trainer.request_stop):
         result = trainer.run()
     if result.finished:
         return 0
@@ -70,7 +72,7 @@ def train(config: Path, overrides: tuple[str, ...], output: Path | None, resume:
     return INTERRUPTED
 
 
-def _load(path: Path, overrides: tuple[str, ...]) -> RunConfig | None:
+def load_run(path: Path, overrides: Sequence[str]) -> RunConfig | None:
     """The config; None if it or its program has errors. All findings are printed."""
     config, found = load_config(path, overrides)
     if config is not None:
@@ -86,7 +88,17 @@ def _print(found: list[Diagnostic]) -> None:
 
 
 @contextmanager
-def _stopping(request_stop: Callable[[], None]) -> Iterator[None]:
+def findings_shown() -> Iterator[None]:
+    """While this lasts, loading a program says nothing of its findings: `load_run` has printed them."""
+    from ..dsl.diagnostics import LossWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LossWarning)
+        yield
+
+
+@contextmanager
+def stopping(request_stop: Callable[[], None]) -> Iterator[None]:
     """While this lasts, SIGINT and SIGTERM ask for a stop; a second one interrupts at once."""
     asked = False
 

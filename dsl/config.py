@@ -167,7 +167,7 @@ def data_fields(config: RunConfig) -> frozenset[str]:
     data = config.data
     found = {"target"}
     if data.kind == "synthetic":
-        found |= {"mask", "depth_map"}
+        found |= {"mask", "depth_map", "points", "depths"}
     elif data.path is not None:
         found |= folder_fields(data.path)
     if data.masks == "none":
@@ -177,7 +177,8 @@ def data_fields(config: RunConfig) -> frozenset[str]:
 
 def folder_fields(path: str) -> frozenset[str]:
     """The item fields of a COLMAP scene, as far as they can be told without opening an image."""
-    return frozenset({"target", "mask"} if has_files(os.path.join(path, "masks")) else {"target"})
+    found = {"target", "points", "depths"}  # a view is registered by the points that it sees
+    return frozenset(found | {"mask"} if has_files(os.path.join(path, "masks")) else found)
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:

@@ -68,7 +68,9 @@ class Origin:
                 return _moved(diagnostic, place.source, place.span, labels)
         if self._host is not None and name == self.program.name:
             span = self.values["loss"].span if diagnostic.span is None else self._span(diagnostic.span)
-            return _moved(diagnostic, self._host, span, labels)
+            moved = _moved(diagnostic, self._host, span, labels)
+            moved.fixes = ()  # edits of a program's text; inside a config they would have to keep its layout
+            return moved
         return _moved(diagnostic, diagnostic.source, diagnostic.span, labels)
 
     def _label(self, label: Label, default: Source) -> Label:

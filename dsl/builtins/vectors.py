@@ -9,7 +9,7 @@ from ..facts import facts, without
 from ..interval import REALS, Interval, point
 from ..types import Facts
 from . import bounds
-from .shapes import Args, Check, all_of, check_components, letters, wrong
+from .shapes import Args, Check, all_of, check_components, letters, whole, written_out, wrong
 from .spec import Builtin, Problem, Ranges
 
 
@@ -66,6 +66,16 @@ def _together(first: str, second: str) -> Check:
         return wrong(args[second][0], message, "give both for the same gaussians or pixels", "TYP003")
 
     return check
+
+
+def _check_rows(args: Args) -> Problem | None:
+    """The components are whole rows of a matrix."""
+    x, rows = args["x"][0], args.get("rows", (None,))[0]
+    count, per_column = x.type.kind.components, whole(rows, 3)
+    if not isinstance(count, int) or count % per_column == 0:
+        return None
+    parts = "1 component is" if count == 1 else f"{count} components are"
+    return wrong(x, f"{parts} no matrix of {per_column} rows", "give the entries row after row", "TYP004")
 
 
 NORM = Builtin(
@@ -154,5 +164,18 @@ QUAT_ROTATE = Builtin(
     source=_HAMILTON,
 )
 
+IDENTITY_LIKE = Builtin(
+    "identity_like",
+    "(x: tensor; rows: whole >= 1 = 3) -> like x in [0, 1]",
+    "The identity matrix for each value of x, whose components are the entries of a matrix of so many rows, row after "
+    "row: 1 where row and column have the same number, else 0. Of 12 components and 3 rows it is the affine transform "
+    "that changes nothing.",
+    good="input grids: list of [Z Y X 12]\n"
+    "term drift = 0.01 * mean(mean(norm(g - identity_like(g))) for g in grids)",
+    bad="term drift = mean(norm(state.quats - identity_like(state.quats)))",
+    bad_code="TYP004",
+    kernel="vectors:identity_like",
+    check=all_of(written_out("rows", decides="the shape of the matrix"), _check_rows),
+)
 
-BUILTINS: tuple[Builtin, ...] = (NORM, NORMALIZE, DOT, CROSS, QUAT_MUL, QUAT_INVERSE, QUAT_ROTATE)
+BUILTINS: tuple[Builtin, ...] = (NORM, NORMALIZE, DOT, CROSS, QUAT_MUL, QUAT_INVERSE, QUAT_ROTATE, IDENTITY_LIKE)

@@ -36,7 +36,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "BND009",
         "bad-argument",
-        "An argument of `load` or `compile` names a backend or a device that does not exist.",
+        "An argument of a call names something that does not exist: a backend, a device, a term, an extern function.",
         "It would only fail at the first step.",
     ),
     Code(

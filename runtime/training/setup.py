@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ...dsl.config import DataConfig, RunConfig, config_to_dict
 from ..data.base import SplatDataProvider
-from ..loss_fn import SplatLossFn
 from ..renderers.base import make_renderer
 from .config import SplatTrainerConfig
 from .display import Display
 from .trainer import SplatTrainer, pick_device
+
+if TYPE_CHECKING:
+    from ..compiled import CompiledLossFn
 
 
 def trainer_config(config: RunConfig) -> SplatTrainerConfig:
@@ -87,7 +89,7 @@ def build_provider(data: DataConfig, seed: int, device: torch.device, background
     )
 
 
-def build_loss(config: RunConfig, device: torch.device) -> SplatLossFn[Any]:
+def build_loss(config: RunConfig, device: torch.device) -> CompiledLossFn:
     """The compiled loss of a config.
 
     Raises:
@@ -113,6 +115,7 @@ def build_trainer(
     overwrite: bool = False,
     display: Display | str = "auto",
     run_info: Mapping[str, Any] | None = None,
+    without: Sequence[str] = (),
 ) -> SplatTrainer[Any, Any]:
     """A trainer for a config.
 
@@ -123,15 +126,21 @@ def build_trainer(
         overwrite: replace the run in that folder.
         display: see `SplatTrainer`.
         run_info: more entries for ``run.json``.
+        without: names of terms that the loss is trained without; everything else stays as it is.
 
     Raises:
         LossError: bad input of any kind.
     """
     settings = trainer_config(config)
     device = pick_device(settings.device)
+    loss = build_loss(config, device)
+    if without:
+        from .selection import without as leave_out
+
+        loss = leave_out(loss, without)
     return SplatTrainer(
         config=settings,
-        loss_fn=build_loss(config, device),
+        loss_fn=loss,
         data_provider=build_provider(config.data, settings.seed, device, settings.background),
         renderer=make_renderer(config.renderer.kind, device),
         output=output,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ...diagnostics import Label
 from ...inputs import RENDER_BUFFERS, buffer_of
+from ...manifest import RUN_VALUES
 from ...source import Source, Span
 from ...suggest import closest
 from ...typed import Expr, TypedTerm
-from ...types import TENSOR, VIEW
+from ...types import FLAG, TENSOR, VIEW
 from .context import Context
 from .optional import known
 
@@ -18,7 +21,7 @@ def check(context: Context) -> None:
         return
     _run(context)
     places = context.places
-    for term in context.live:
+    for term in _possible(context):
         needed = known(term.when, True) if term.when is not None else frozenset()
         missing = _never_there(context, needed)
         if missing:
@@ -46,7 +49,9 @@ def _run(context: Context) -> None:
     if context.renderer is None or context.data is None:
         return
     reported: set[str] = set()
-    for term in context.live:
+    for term in _possible(context):
+        if term.when is not None and _never_there(context, known(term.when, True)):
+            continue
         for root in (term.value, *([term.when] if term.when is not None else [])):
             for e in root.walk():
                 if e.op == "extern" and e.value.name not in reported:
@@ -57,10 +62,17 @@ def _run(context: Context) -> None:
                 info = context.program.inputs.get(str(e.value)) if e.op == "input" else None
                 if info is None or info.stage == TENSOR or info.name in reported:
                     continue
+                if info.name in RUN_VALUES and info.kind != FLAG:
+                    continue
                 reported.add(info.name)
                 message = f"no run gives `{info.name}`, which term `{term.name}` reads"
                 help_ = [f"make it a `param`, which a config sets, or run the loss where the host passes {info.name}="]
                 context.report.emit("BUF002", message, e.source, e.span, help=help_)
+
+
+def _possible(context: Context) -> Iterator[TypedTerm]:
+    """The terms that modes and flags leave."""
+    return (t for t in context.live if t.when is None or context.zeros.decide(t.when) is not False)
 
 
 def _never_there(context: Context, names: frozenset[str]) -> str:
