@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..dsl.files import CONFIG_LIMIT, LOSS_LIMIT, Unreadable, decode, read_bytes
+from ..dsl.files import CONFIG_LIMIT, LOSS_LIMIT, Unreadable, decode, is_program, read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself costs milliseconds
@@ -65,7 +65,7 @@ def read(path: str, stdin_filename: str | None = None) -> Input:
 
             help = nearby(path, "")
         raise Problem(name, str(reason) + (f"; {help}" if help else "")) from None
-    if path != "-" and not name.endswith((".loss", *CONFIGS)):
+    if path != "-" and not is_program(name) and not name.endswith(CONFIGS):
         raise Problem(name, "is neither a `.loss` file nor a run config (`.yaml`)")
     return Input(path, name, data, text)
 

@@ -8,7 +8,7 @@ import click
 
 from ..dsl import ast
 from ..dsl.diagnostics import Diagnostic, LossError, Severity, Sink
-from ..dsl.files import LOSS_LIMIT, Unreadable, read_text
+from ..dsl.files import LOSS_LIMIT, ZOO, Unreadable, read_text
 from ..dsl.source import Source
 from ..dsl.typed import Expr, TypedProgram
 
@@ -24,7 +24,10 @@ def dump(stage: str, masked: bool, file: str) -> int:
     try:
         source = Source(read_text(file, LOSS_LIMIT), file)
     except Unreadable as reason:
-        raise click.UsageError(f"`{file}` {reason}") from None
+        from ..dsl.config_reader import nearby
+
+        help = nearby(file, "") if file.startswith(ZOO) else None
+        raise click.UsageError(f"`{file}` {reason}" + (f"; {help}" if help else "")) from None
     click.echo(_STAGES[stage](source) if stage in _STAGES else _compiled(source, stage, masked))
     return 0
 

@@ -6,7 +6,9 @@ import os
 
 import click
 
-FILES = (".loss", ".yaml", ".yml")
+from ..dsl.files import is_program
+
+CONFIGS = (".yaml", ".yml")
 
 
 @click.command()
@@ -33,10 +35,11 @@ def explain(
     """Explain NAME: a file, a code (NAM001) or its slug, a config key (train.max_steps), or a word of the language:
     a function (ssim), an input (alpha, state.scales), a region (masked), a kind (depth) or a keyword (when).
 
-    Of a .loss file or a run config, print the objective: each term's formula, its weight and when it exists, what it
-    reads and what it moves. `-` reads a program from standard input. The exit status is 1 when it has errors.
+    Of a .loss file, `zoo:NAME` or a run config, print the objective: each term's formula, its weight and when it
+    exists, what it reads and what it moves. `-` reads a program from standard input. The exit status is 1 when it has
+    errors.
     """
-    if name is not None and (name == "-" or name.endswith(FILES) or os.path.isfile(name)):
+    if name is not None and (name == "-" or is_program(name) or name.endswith(CONFIGS) or os.path.isfile(name)):
         if everything:
             raise click.UsageError("--all explains every code: name no file with it")
         if latex and format is not None:

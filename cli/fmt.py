@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import click
 
 from ..dsl.diagnostics import LossError
-from ..dsl.files import LOSS_LIMIT, Unreadable, decode, read_text
+from ..dsl.files import LOSS_LIMIT, ZOO, Unreadable, decode, is_program, read_text
 from ..dsl.format import format_text
 
 CLEAN, CHANGES, PROBLEMS = 0, 1, 2
@@ -94,8 +94,12 @@ class _Run:
                 help = nearby(path, "")
             self._fail(f"`{path}` {reason}" + (f"; {help}" if help else ""))
             return
-        if not path.endswith(".loss"):
+        if not is_program(path):
             self._fail(f"`{path}` is not a `.loss` file")
+            return
+        if path.startswith(ZOO) and self._writes:
+            name = path.removeprefix(ZOO)
+            self._fail(f"`{path}` is not written to; `splatdsl zoo {name} > {name}.loss` makes a copy of your own")
             return
         self._seen.add(target)
         result = self._format(text, path)

@@ -12,7 +12,7 @@ import click
 from ..dsl.api import analyse
 from ..dsl.config import RunConfig, check_config, data_fields, load_config, renderer_buffers
 from ..dsl.diagnostics import Diagnostic, Severity
-from ..dsl.files import CONFIG_LIMIT, LOSS_LIMIT, Unreadable, decode, read_text
+from ..dsl.files import CONFIG_LIMIT, LOSS_LIMIT, Unreadable, decode, is_program, read_text
 from ..dsl.source import Source
 from ..dsl.typed import TypedProgram
 
@@ -63,7 +63,7 @@ def load(path: str, overrides: Sequence[str] = (), steps: int | None = None) -> 
     Raises:
         click.UsageError: the file cannot be read.
     """
-    if path != "-" and not path.endswith((".loss", *CONFIGS)):
+    if path != "-" and not is_program(path) and not path.endswith(CONFIGS):
         raise click.UsageError(f"`{path}` is neither a `.loss` file nor a run config (`.yaml`)")
     extra = [f"train.max_steps={steps}"] if steps is not None else []
     text = _read(path)

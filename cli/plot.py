@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 import click
 
+from ..dsl.files import ZOO
 from ..dsl.objective import objective
 from ..dsl.render import full, wants_color
 from .load_program import load
@@ -58,7 +59,7 @@ def plot(file: str, output: str | None, terminal: bool, steps: int | None, overr
     else:
         from .plot_picture import picture
 
-        path = output or f"{os.path.splitext(os.path.basename(file if file != '-' else 'loss'))[0]}_weights.png"
+        path = output or f"{_name(file)}_weights.png"
         try:
             picture(made, path)
         except OSError as error:
@@ -67,3 +68,8 @@ def plot(file: str, output: str | None, terminal: bool, steps: int | None, overr
     for note in made.notes:
         print(f"not drawn: {note}", file=sys.stderr)
     return 0
+
+
+def _name(file: str) -> str:
+    """What a picture is called after."""
+    return os.path.splitext(os.path.basename(file.removeprefix(ZOO)))[0] if file != "-" else "loss"

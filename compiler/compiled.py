@@ -261,7 +261,8 @@ class CompiledProgram:
                 numbers.append(1.0)
                 continue
             number = weight(list(slot.factors), env) if slot.value is None else float(evaluate(slot.value, env, memo))
-            if not math.isfinite(number):
+            limit = slot.value is not None and slot.value.op == "param"  # `inf` as a limit that nothing reaches
+            if math.isnan(number) or (math.isinf(number) and not limit):
                 raise LossError([_not_finite(slot, number, env)])
             numbers.append(number)
         return numbers

@@ -63,7 +63,9 @@ class Supports:
                 operand = operand if operand is not None or not a.type.kind.is_tensor else a
         at = e.names.index("r")
         support = _together(support, self.of(args[at]), args[at])
-        if operand is None or not support:
+        if operand is None:  # a region made of this one: where it has no value counts as outside
+            operand = args[at]
+        if not support or not operand.type.kind.is_tensor:
             return args
         region = args[at]
         for part in self._regions(support, operand):

@@ -26,7 +26,7 @@ from ..dsl.typed import TypedProgram
 from .binding import Binder
 from .evaluation import Evaluation, Parts
 from .externs import Externs
-from .lookup import EXTRA, PAYLOAD_FIELDS, item_field
+from .lookup import EXTRA, PAYLOAD_FIELDS
 from .loss_fn import SplatLossFn
 from .memories import Memories
 from .params import Params
@@ -60,7 +60,7 @@ class CompiledLossFn(SplatLossFn[Any]):
         self.device = None if device is None else torch.device(device)
         self.params = Params(program)
         self.terms: dict[str, Tensor] = {}
-        self._sizes: dict[str, float | bool] = {}
+        self._host_values: dict[str, float | bool] = {}
         self.empty_regions: Tensor = torch.zeros((), dtype=torch.int32)
         self._compiled = CompiledProgram(program, backend)
         self.parts = Parts(program, Binder(program, self.device), Memories(program), Externs(program, register))
@@ -132,19 +132,14 @@ class CompiledLossFn(SplatLossFn[Any]):
             near = did_you_mean(unknown[0], [*declared, *PAYLOAD_FIELDS])
             hint = f"; {near}" if near else ""
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {unknown[0]!r}{hint}")
-        if item is not None:
-            target = target if target is not None else item_field(item, ("target", "image"))
-            mask = mask if mask is not None else item_field(item, ("mask",))
-            for name in (*declared, *self.parts.extra):
-                if buffers.get(name) is None and (value := item_field(item, (name,))) is not None:
-                    buffers[name] = value
         given = {"rendered": rendered, "target": target, "mask": mask, "state": state, "render": render, **buffers}
+        given = self.parts.complete(given, item)
         present = self.parts.present(given)
         schedule = self._compiled.schedule
         host = self.parts.binder.host_values(given)
         env = schedule.environment(step, max_steps, present, host)
-        self._sizes = {name: value for name, value in host.items() if name not in declared}
-        facts = schedule.facts(env, mask is not None, self._group(group), self.parts.lengths(given))
+        self._host_values = host
+        facts = schedule.facts(env, given["mask"] is not None, self._group(group), self.parts.lengths(given))
         if not facts.terms and not facts.updates:
             self.terms, self.empty_regions = {}, torch.zeros((), dtype=torch.int32)
             return _zero(rendered)
@@ -167,11 +162,14 @@ class CompiledLossFn(SplatLossFn[Any]):
         max_steps: int = 30_000,
         item: Any = None,
         background: Tensor | None = None,
+        host: Mapping[str, Any] | None = None,
     ) -> Tensor:
         """The loss of one step, in the protocol of trainers; see `SplatLossFn.compute_loss`.
 
-        ``item`` is where the program's own inputs and the camera are looked up; ``background`` is `[B, 3]`.
+        ``item`` is where the program's own inputs and the camera are looked up; ``background`` is `[B, 3]`; ``host``
+        holds numbers of the run by name, of which those count that the program declares.
         """
+        numbers = {name: value for name, value in (host or {}).items() if name in self.program.inputs}
         return self(
             rendered=rendered_frames,
             target=target_frames,
@@ -180,6 +178,9 @@ class CompiledLossFn(SplatLossFn[Any]):
             render=rend_out,
             step=step,
             max_steps=max_steps,
+            item=item,
+            background=background,
+            **numbers,
         )
 
     # Networks
@@ -202,7 +203,7 @@ class CompiledLossFn(SplatLossFn[Any]):
         """The weight of every term at a step; 0 where the term does not exist.
 
         Optional inputs count as there, but for those that are named in ``missing``. Numbers and flags that the program
-        takes from the host, and sizes that a weight depends on, are given by name; sizes that are not are those of the
+        takes from the host, and sizes that a weight depends on, are given by name; those that are not are those of the
         last call.
         """
         _check_step(step, max_steps)
@@ -231,7 +232,8 @@ class CompiledLossFn(SplatLossFn[Any]):
 
     def _host(self, given: Mapping[str, Any]) -> dict[str, float | bool]:
         """Host values without a call: sizes that a condition or weight depends on are given by their letter."""
-        values = {**self._sizes, **self.parts.binder.host_values(given, sizes=False)}
+        given = {**self._host_values, **given}
+        values = {**given, **self.parts.binder.host_values(given, sizes=False)}
         for t in self.program.terms:
             for root in (t.when, *(f for _, f in split_weight(t.value, self._compiled.schedule.zeros())[0])):
                 for e in root.walk() if root is not None else ():
@@ -319,7 +321,7 @@ def load(
     """A loss from a `.loss` file.
 
     Args:
-        path: the file.
+        path: the file, or ``zoo:NAME`` for the loss of a published system.
         params: values for its parameters, in place of the defaults.
         backend: "inductor", "eager" (no compilation), or any backend of `torch.compile`.
         device: where it will run. Given, inputs on another device are refused; None follows the inputs.

@@ -62,8 +62,9 @@ def _filter(x: Tensor, taps: list[float]) -> Tensor:
     planes = x.permute(0, 3, 1, 2)
     row = weights.reshape(1, 1, 1, -1).expand(channels, 1, 1, len(taps))
     column = weights.reshape(1, 1, -1, 1).expand(channels, 1, len(taps), 1)
-    planes = F.conv2d(planes, row, padding=(0, border), groups=channels)
-    planes = F.conv2d(planes, column, padding=(border, 0), groups=channels)
+    with torch.autocast(x.device.type, enabled=False):  # it reaches here from a `backward()` inside of it
+        planes = F.conv2d(planes, row, padding=(0, border), groups=channels)
+        planes = F.conv2d(planes, column, padding=(border, 0), groups=channels)
     return planes.permute(0, 2, 3, 1).contiguous()
 
 
@@ -115,13 +116,22 @@ def _gaussian(at: Tensor, sigma: Tensor) -> Tensor:
 
 def box(x: Tensor, px: Operand) -> Tensor:
     """Mean over the square of 2 px + 1 pixels around each pixel, inside the image; px can be a 0-d tensor."""
+    at_rows, at_columns = _places(x.shape[1], x), _places(x.shape[2], x)
     if isinstance(px, Tensor):
-        rows, columns = _band(_places(x.shape[1], x), px), _band(_places(x.shape[2], x), px)
-        return _weighted(x, rows / rows.sum(1, keepdim=True), columns / columns.sum(1, keepdim=True))
-    planes, side = x.permute(0, 3, 1, 2), 2 * int(px) + 1
-    planes = F.avg_pool2d(planes, (1, side), stride=1, padding=(0, side // 2), count_include_pad=False)
-    planes = F.avg_pool2d(planes, (side, 1), stride=1, padding=(side // 2, 0), count_include_pad=False)
-    return planes.permute(0, 2, 3, 1)
+        rows, columns = _band(at_rows, px), _band(at_columns, px)
+        sums, high, wide = _weighted(x, rows, columns), rows.sum(1), columns.sum(1)
+    else:
+        planes, side = x.permute(0, 3, 1, 2), 2 * int(px) + 1
+        planes = F.avg_pool2d(planes, (1, side), stride=1, padding=(0, side // 2), divisor_override=1)
+        planes = F.avg_pool2d(planes, (side, 1), stride=1, padding=(side // 2, 0), divisor_override=1)
+        sums, high, wide = planes.permute(0, 2, 3, 1), _around(at_rows, int(px)), _around(at_columns, int(px))
+    # Divided once: the share of a window that is in a region is then exact where a threshold meets it.
+    return sums / (high[:, None] * wide)[..., None]
+
+
+def _around(at: Tensor, px: int) -> Tensor:
+    """How many places are within px of each one."""
+    return (at + px).clamp(max=at.shape[0] - 1) - (at - px).clamp(min=0) + 1
 
 
 def _band(at: Tensor, px: Tensor) -> Tensor:

@@ -36,8 +36,9 @@ def _blur(x: Tensor) -> Tensor:
     taps = torch.tensor(window(), dtype=x.dtype, device=x.device)
     planes = x.permute(0, 3, 1, 2)
     row, column = taps.reshape(1, 1, 1, WINDOW), taps.reshape(1, 1, WINDOW, 1)
-    planes = F.conv2d(planes, row.expand(channels, 1, 1, WINDOW), padding=(0, BORDER), groups=channels)
-    planes = F.conv2d(planes, column.expand(channels, 1, WINDOW, 1), padding=(BORDER, 0), groups=channels)
+    with torch.autocast(x.device.type, enabled=False):  # it reaches here from a `backward()` inside of it
+        planes = F.conv2d(planes, row.expand(channels, 1, 1, WINDOW), padding=(0, BORDER), groups=channels)
+        planes = F.conv2d(planes, column.expand(channels, 1, WINDOW, 1), padding=(BORDER, 0), groups=channels)
     return planes.permute(0, 2, 3, 1).contiguous()
 
 

@@ -102,7 +102,11 @@ def component_sum(x: Tensor) -> Tensor:
 
 def component_product(x: Tensor) -> Tensor:
     """The product of the components; keeps a trailing 1."""
-    return x.prod(dim=-1, keepdim=True)
+    # The backward of torch's own product looks for zeros, which no graph can do for any number of gaussians.
+    first, *others = x.unbind(-1)
+    for component in others:
+        first = first * component
+    return first.unsqueeze(-1)
 
 
 def is_empty(r: Tensor) -> Tensor:

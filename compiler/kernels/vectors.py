@@ -10,6 +10,11 @@ def _squares(x: Tensor) -> Tensor:
     return (x * x).sum(dim=-1, keepdim=True)
 
 
+def _least(x: Tensor, power: float) -> float:
+    """From where on a number to the minus ``power`` is in the range of its type."""
+    return float(torch.finfo(x.dtype).tiny ** (1 / power))
+
+
 def norm(x: Tensor, eps: float | Tensor = 0.0) -> Tensor:
     """sqrt(sum(x^2) + eps^2), keeping a trailing 1; gradient 0 at 0."""
     squares = _squares(x) + eps * eps
@@ -19,9 +24,9 @@ def norm(x: Tensor, eps: float | Tensor = 0.0) -> Tensor:
 
 
 def normalize(x: Tensor) -> Tensor:
-    """x over its length; 0, with zero gradient, for 0."""
+    """x over its length; 0, with zero gradient, for 0, which in float32 is what is shorter than 2.3e-13."""
     squares = _squares(x)
-    positive = squares > 0
+    positive = ~(squares <= _least(x, 1.5))  # the slope of rsqrt; NaN stays NaN
     inverse = torch.where(positive, squares, torch.ones_like(squares)).rsqrt()
     return x * torch.where(positive, inverse, torch.zeros_like(inverse))
 
@@ -57,9 +62,9 @@ def quat_mul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def quat_inverse(q: Tensor) -> Tensor:
-    """Conjugate over squared length; 0 for 0."""
+    """Conjugate over squared length; 0 for 0, which in float32 is what is shorter than 3.3e-10."""
     squares = _squares(q)
-    positive = squares > 0
+    positive = ~(squares <= _least(q, 2))  # the slope of 1 / x; NaN stays NaN
     conjugate = torch.cat([q[..., :1], -q[..., 1:]], -1)
     inverse = 1 / torch.where(positive, squares, torch.ones_like(squares))
     return conjugate * torch.where(positive, inverse, torch.zeros_like(inverse))
@@ -76,3 +81,9 @@ def quat_rotate(q: Tensor, v: Tensor) -> Tensor:
     w, axis = unit[..., :1], unit[..., 1:]
     twice = 2 * cross(axis, v)
     return v + w * twice + cross(axis, twice)
+
+
+def identity_like(x: Tensor, rows: int = 3) -> Tensor:
+    """The entries of the identity matrix of so many rows, row after row, for each `[.., rows * columns]` of ``x``."""
+    entries = torch.eye(rows, x.shape[-1] // rows, dtype=x.dtype, device=x.device)
+    return entries.reshape(-1).expand(x.shape)

@@ -36,7 +36,7 @@ ERODE = Builtin(
     "erode",
     "(r: region, px: whole >= 0) -> region r",
     "The region less everything within `px` pixels of its outside: the least value in a square of 2 px + 1. The edge "
-    "of the image is not outside.",
+    "of the image is not outside; where the region has no value, as at the border of a difference, it is.",
     good="term colour = l1(erode(masked, 4))",
     bad="term colour = l1(erode(visible, 4))",
     bad_code="TYP001",
@@ -47,7 +47,8 @@ ERODE = Builtin(
 DILATE = Builtin(
     "dilate",
     "(r: region, px: whole >= 0) -> region r",
-    "The region and everything within `px` pixels of it: the largest value in a square of 2 px + 1.",
+    "The region and everything within `px` pixels of it: the largest value in a square of 2 px + 1. "
+    "Where the region has no value, as at the border of a difference, is outside.",
     good="term empty = mean(alpha, not dilate(masked, 4))",
     bad="term empty = mean(alpha, dilate(alpha, 4))",
     bad_code="TYP001",

@@ -170,8 +170,7 @@ IDENTITY_LIKE = Builtin(
     "The identity matrix for each value of x, whose components are the entries of a matrix of so many rows, row after "
     "row: 1 where row and column have the same number, else 0. Of 12 components and 3 rows it is the affine transform "
     "that changes nothing.",
-    good="input grids: list of [Z Y X 12]\n"
-    "term drift = 0.01 * mean(mean(norm(g - identity_like(g))) for g in grids)",
+    good="input grids: list of [Z Y X 12]\nterm drift = 0.01 * mean(mean(norm(g - identity_like(g))) for g in grids)",
     bad="term drift = mean(norm(state.quats - identity_like(state.quats)))",
     bad_code="TYP004",
     kernel="vectors:identity_like",

@@ -467,3 +467,16 @@ def test_regions_that_are_everything_stay_so(operation: str) -> None:
     text = f"term a = l1({operation}(masked, 2))"
     assert value(text) == pytest.approx(float((RENDERED - TARGET).abs().mean()))
     assert value(text, mask=torch.ones(B, H, W)) == pytest.approx(float((RENDERED - TARGET).abs().mean()))
+
+
+def test_a_region_made_of_differences_ends_where_they_do() -> None:
+    text = "term a = l1(dilate(dx(rendered.r) > 2, 1))"  # nowhere, whatever the last column holds
+    assert value(text) == 0
+    kept = value("term a = l1(erode(dx(rendered.r) > -2, 1))")
+    inner = (RENDERED - TARGET).abs()[:, :, :-2]
+    assert kept == pytest.approx(float(inner.mean())), "the last column has no difference, and one more is eroded"
+
+
+def test_a_parameter_can_be_a_limit_that_nothing_reaches() -> None:
+    text = "param most = inf > 0\nmemory m = 0 then 0.5 * m + l1()\nterm a = where(m < most, l1(), 0)"
+    assert value(text) == pytest.approx(float((RENDERED - TARGET).abs().mean()))

@@ -10,16 +10,18 @@ from splatdsl.dsl.api import check_text
 from splatdsl.dsl.source import Source
 from splatdsl.dsl.suppress import apply
 
-CORPUS = Path(__file__).resolve().parent.parent / "corpus"
-FILES = sorted(CORPUS.rglob("*.loss"))
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = (ROOT / "tests" / "corpus", ROOT / "examples" / "zoo", ROOT / "examples" / "library")
+FILES = sorted(path for folder in FOLDERS for path in folder.glob("*.loss"))
 
 
 def test_the_corpus_is_there() -> None:
     assert len(FILES) >= 60
+    assert all(any(folder in path.parents for path in FILES) for folder in FOLDERS)
 
 
 @pytest.mark.parametrize("max_steps", [None, 30_000])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CORPUS).as_posix())
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_right_program_gives_no_finding(path: Path, max_steps: int | None) -> None:
     source = Source(path.read_text(encoding="utf-8"), str(path))
     # Where a sum is meant the program says so in a comment; one that suppresses nothing is a finding too.
