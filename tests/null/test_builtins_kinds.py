@@ -58,6 +58,7 @@ KINDS = {
     "cross(normals, normals_from_depth)": ("image", "[B H W 3]"),
     "quat_rotate(before, state.means)": ("gaussians", "[N 3]"),
     "quat_inverse(before)": ("gaussians", "[N 4]"),
+    "identity_like(before, rows=2)": ("gaussians", "[N 4]"),
     "gray(rendered)": ("map", "[B H W 1]"),
     "region(alpha)": ("region", "[B H W 1]"),
     "inside(border=5)": ("region", "[B H W 1]"),
