@@ -73,10 +73,14 @@ def train(config: Path, overrides: tuple[str, ...], output: Path | None, resume:
 
 
 def load_run(path: Path, overrides: Sequence[str]) -> RunConfig | None:
-    """The config; None if it or its program has errors. All findings are printed."""
+    """The config; None if it or its program has errors. All findings are printed that no comment suppresses."""
     config, found = load_config(path, overrides)
     if config is not None:
         found = check_config(path, overrides)
+        if any("splat:" in diagnostic.source.text for diagnostic in found):
+            from ..dsl.suppress import apply
+
+            found = apply(found)
     _print(found)
     return None if any(d.severity is Severity.ERROR for d in found) else config
 

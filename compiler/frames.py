@@ -15,6 +15,9 @@ from torch._dynamo.decorators import mark_unbacked
 INDUCTOR_SPLIT = 4096
 """Number of values above which Inductor splits a reduction; a guard of graphs with dynamic sizes."""
 
+TINY = 16
+"""Up to this side an image has a graph of its own: a filter can leave it with one pixel, which is never open."""
+
 ROWS, IMAGE = (0,), (1, 2)
 """Dimensions that are left open: of gaussians and points, and of images of a size that is not the first."""
 
@@ -51,7 +54,7 @@ class Frames:
 
     def _class(self, view: str, size: tuple[int, ...], sizes: dict[str, tuple[int, ...]]) -> tuple[Any, ...]:
         first = self._first.setdefault(view, size)
-        if size == first:
+        if size == first or min(size[1:]) <= TINY:
             return size
         # torch would tie equal height and width together, and Inductor reduces up to 4096 values in another way than
         # more.

@@ -17,6 +17,7 @@ from .call import AXES, axes_of, base_name, shape_of
 from .emit import ARITHMETIC, kernel
 from .ir import joined
 from .kernels import pointwise, regions
+from .lower_inputs import SEES_HOLES, is_sparse
 from .resolve import resolve
 from .specialise import Schedule
 
@@ -132,13 +133,14 @@ class Interpreter:
             for v, s in zip(values, shapes)
         ]
 
-    def _input(self, e: Expr) -> Tensor:
+    def _input(self, e: Expr, holes: bool = False) -> Tensor:
         view, name = base_name(e.value)
         if name.startswith("pixel."):
             return regions.position(self._pixels(view), -2 if name == "pixel.x" else -3)
         spec = BY_NAME.get(name)
         if spec is None:
-            return self.tensors[e.value]
+            found = self.tensors[e.value]
+            return found if holes or not is_sparse(e) else pointwise.without_holes(found)
         raw, activation = spec.raw
         return _ACTIVATIONS[activation](self.tensors[f"{view}state.{raw}" if raw else e.value])
 
@@ -179,7 +181,7 @@ class Interpreter:
             inner = guard
             if condition is not None:
                 inner = self._keep(_both(guard, condition if i == 1 else ~condition))
-            item = self.value(a, inner)
+            item = self._input(a, True) if record.name in SEES_HOLES and a.op == "input" else self.value(a, inner)
             if i == 0 and _chooses(e):
                 condition = self._tensor(item) > 0.5
             if guard is not None and record.domain and record.domain[0] == name:

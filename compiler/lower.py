@@ -12,7 +12,7 @@ from ..dsl.typed import Expr, TypedProgram
 from ..dsl.types import CONSTANT, MODE, STRING
 from .call import AXES, REGION_ARGUMENT, Call, Ref, axes_of, needs_shape, shape_of
 from .ir import POINTWISE, SCALAR, Builder, Graph, Origin, Shape, TermOutput
-from .lower_inputs import Inputs
+from .lower_inputs import SEES_HOLES, Inputs
 from .resolve import Resolved, ResolvedTerm
 from .specialise import Facts
 
@@ -310,7 +310,7 @@ class _Lowering(Inputs):
                 continue
             before = self._path
             branch = self._branch_guard(record, e, name, inner)
-            item = self._argument(a, nodes, branch, needs_shape(record, name))
+            item = self._argument(a, nodes, branch, needs_shape(record, name), record.name in SEES_HOLES)
             self._path = before
             if record.domain and record.domain[0] == name:
                 nodes[item.position] = self._guarded(nodes[item.position], inner, a)
@@ -352,12 +352,12 @@ class _Lowering(Inputs):
             return axes_of(operand.type.kind, str(self.zeros.text(a)), name == "axes")
         return None
 
-    def _argument(self, a: Expr, nodes: list[int], guard: int | None, shaped: bool) -> Any:
+    def _argument(self, a: Expr, nodes: list[int], guard: int | None, shaped: bool, holes: bool = False) -> Any:
         if a.op == "tuple":
             return tuple(self._argument(item, nodes, guard, False) for item in a.args)
         if _is_text(a):
             return self.zeros.text(a)
-        nodes.append(self.value(a, guard))
+        nodes.append(self._input(a, True) if holes and a.op == "input" else self.value(a, guard))
         shape = shape_of(a.type.kind)
         return Ref(len(nodes) - 1, shape if shaped and shape.space else None)
 

@@ -14,6 +14,15 @@ from .call import Call, Ref, base_name, shape_of
 from .ir import SCALAR, Builder, Shape
 from .specialise import BACKGROUND_IMAGE, Facts
 
+SEES_HOLES = ("finite", "finite_or")
+"""The functions that are given sparse inputs as they are."""
+
+
+def is_sparse(e: Expr) -> bool:
+    """Whether a value has holes, which may be NaN or infinite as well as 0."""
+    density = e.type.facts.get("density")
+    return density is not None and density.value == "sparse"
+
 
 class Inputs:
     """The part of lowering that makes leaves; the subclass makes everything else."""
@@ -34,7 +43,8 @@ class Inputs:
     @abstractmethod
     def _host(self, e: Expr, divides: bool = False) -> int: ...
 
-    def _input(self, e: Expr) -> int:
+    def _input(self, e: Expr, holes: bool = False) -> int:
+        """The node of an input: 0 where a sparse one is not finite, unless it is asked for with its holes."""
         view, name = base_name(e.value)
         spec = BY_NAME.get(name)
         shape = shape_of(e.type.kind)
@@ -44,7 +54,10 @@ class Inputs:
         if name == "background" and f"{view}{BACKGROUND_IMAGE}" in self.facts.present:
             shape = Shape(f"{view.rstrip('.')}:pixels".lstrip(":"), 3)
         if spec is None:
-            return self._add("input", (), e.value, shape, e)
+            node = self._add("input", (), e.value, shape, e)
+            if holes or not is_sparse(e):
+                return node
+            return self._add("kernel", (node,), Call("pointwise:without_holes", (Ref(0),), (), 0.0), shape, e)
         raw, activation = spec.raw
         node = self._add("input", (), f"{view}state.{raw}" if raw else e.value, shape, e)
         if not activation:

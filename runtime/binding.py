@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.interval import REALS, Interval
-from ..dsl.live import where_read
+from ..dsl.live import Zeros, where_read
 from ..dsl.typed import InputInfo, TypedProgram
-from ..dsl.types import FLAG, IMAGE, STEP
+from ..dsl.types import FLAG, IMAGE, STEP, Kind
 from .lookup import PAYLOAD_FIELDS, Lookup
 from .shaping import Misfit, dimensions, shaped
 
@@ -24,6 +24,7 @@ class Binder:
         self.program = program
         self.device = device
         self._checked: set[tuple[Any, ...]] = set()
+        self._wide: dict[int, tuple[Tensor, Tensor]] = {}
         roots = [t.value for t in program.terms] + [t.when for t in program.terms if t.when is not None]
         roots += [e for m in program.memories.values() for e in (m.init, m.update, m.when) if e is not None]
         self._sizes = sorted({e.value for root in roots for e in root.walk() if e.op == "size"})
@@ -31,13 +32,7 @@ class Binder:
         self._host_inputs = [info for info in program.inputs.values() if info.stage == STEP]
         several = [e for root in roots for e in root.walk() if e.op == "call" and "one_image" in e.builtin.needs]
         self._single = next((e for e in several if not any("B " in a.type.kind.dims for a in e.args[1:])), None)
-        self._windows: dict[str, tuple[int, str]] = {}
-        for root in roots:
-            for e in root.walk():
-                if e.op == "call" and e.builtin.window > 1:
-                    for view in {a.type.kind.view for a in e.args if a.type.kind.layout == "pixels"}:
-                        name = {"ssim": "SSIM", "ssim_map": "SSIM"}.get(e.builtin.name, f"`{e.builtin.name}`")
-                        self._windows[view] = max(self._windows.get(view, (1, "")), (e.builtin.window, name))
+        self._windowed = [root for root in roots if any(e.op == "call" and e.builtin.window > 1 for e in root.walk())]
 
     def bind(
         self,
@@ -65,10 +60,15 @@ class Binder:
                 raise LossError([self._missing(name, given)])
             if not isinstance(value, Tensor):
                 raise LossError([self._problem("BND002", name, f"`{name}` must be a torch tensor, not {_name(value)}")])
-            found[name] = self._shape(name, value)
+            found[name] = self._shape(name, self._widened(value))
         rows = {n for n in found if self.lookup.kind(n).layout == "gaussians"}
-        signature = tuple(
-            (n, t.shape[1:] if n in rows else t.shape, t.dtype, t.device) for n, t in sorted(found.items())
+        indexed = any(self.lookup.kind(n).name == "index" for n in found)  # it is right for so many gaussians
+        signature = (
+            self._zero_params(),
+            *(
+                (n, t.shape[1:] if n in rows and not indexed else t.shape, t.dtype, t.device)
+                for n, t in sorted(found.items())
+            ),
         )
         counts = {self.lookup.kind(n).view + str(found[n].shape[0]) for n in rows}  # densification changes them
         views = {self.lookup.kind(n).view for n in rows}
@@ -82,10 +82,37 @@ class Binder:
 
     def _shape(self, name: str, x: Tensor) -> Tensor:
         try:
-            kind = IMAGE if name == "background" and x.dim() > 2 else self.lookup.kind(name)
-            return shaped(name, kind, x, self.lookup.declared(name))
+            return shaped(name, self._kind(name, x), x, self.lookup.declared(name))
         except Misfit as misfit:
             raise LossError([self._problem(misfit.code, name, str(misfit), misfit.help)]) from None
+
+    def _zero_params(self) -> tuple[str, ...]:
+        """The parameters that are 0: with them the terms that are computed change, and so what images must be."""
+        return tuple(name for name, info in self.program.params.items() if info.value == 0) if self._windowed else ()
+
+    def _windows(self) -> dict[str, tuple[int, str]]:
+        """The largest window of what is computed, and whose it is, by the view that it slides over."""
+        zeros = Zeros({name: info.value for name, info in self.program.params.items()})
+        found: dict[str, tuple[int, str]] = {}
+        for e in (e for root in self._windowed if not zeros.is_zero(root) for e in root.walk()):
+            if e.op == "call" and e.builtin.window > 1:
+                for view in {a.type.kind.view for a in e.args if a.type.kind.layout == "pixels"}:
+                    name = {"ssim": "SSIM", "ssim_map": "SSIM"}.get(e.builtin.name, f"`{e.builtin.name}`")
+                    found[view] = max(found.get(view, (1, "")), (e.builtin.window, name))
+        return found
+
+    def _widened(self, x: Tensor) -> Tensor:
+        """Half precision as float32, once a call: gradients of all that read it are then summed in float32."""
+        if x.dtype not in (torch.float16, torch.bfloat16):
+            return x
+        return self._wide.setdefault(id(x), (x, x.float()))[1]
+
+    def forget(self) -> None:
+        """Let go of what was made of the tensors of a call."""
+        self._wide.clear()
+
+    def _kind(self, name: str, x: Tensor) -> Kind:
+        return IMAGE if name == "background" and x.dim() > 2 else self.lookup.kind(name)
 
     # Checks that are made once per signature; they may wait for the device.
 
@@ -99,7 +126,7 @@ class Binder:
             found = next(iter(devices.values()))
             message = f"this loss was made for the device {self.device}, but its inputs are on {found}"
             findings.append(self._problem("BND004", next(iter(devices)), message, "leave out `device=` to follow them"))
-        kinds = {n: self.lookup.kind(n) for n in tensors}
+        kinds = {n: self._kind(n, t) for n, t in tensors.items()}
         for view in sorted({k.view for k in kinds.values()}):
             frame = {n: t for n, t in tensors.items() if kinds[n].view == view and kinds[n].layout == "pixels"}
             findings += self._agree(frame, "the image size", lambda t: tuple(t.shape[:3]))
@@ -108,8 +135,9 @@ class Binder:
         if not findings:
             findings += self._letters(tensors)
         images = {n: t for n, t in tensors.items() if kinds[n].layout == "pixels"}
+        windows = self._windows()
         for name, image in images.items():
-            window, what = self._windows.get(kinds[name].view, (1, ""))
+            window, what = windows.get(kinds[name].view, (1, ""))
             if min(image.shape[1:3]) < window:
                 size = f"{image.shape[2]}x{image.shape[1]}"
                 message = f"`{name}` is {size} pixels, but {what} needs at least {window}x{window}"
@@ -123,6 +151,7 @@ class Binder:
             info = self.lookup.declared(name)
             if info is not None and not findings:
                 findings += self._in_declared_range(info, tensor)
+                findings += self._rows_of_gaussians(info, tensor, tensors)
         if findings:
             raise LossError(findings)
 
@@ -177,6 +206,18 @@ class Binder:
             return []
         message = f"`{info.name}` is declared in {info.range}, but goes from {low:g} to {high:g}"
         return [self._problem("BND005", info.name, message, "change the declaration or the data")]
+
+    def _rows_of_gaussians(self, info: InputInfo, x: Tensor, tensors: Mapping[str, Tensor]) -> list[Diagnostic]:
+        """An index names gaussians that there are."""
+        kinds = {n: self.lookup.kind(n) for n in tensors}
+        count = next((len(t) for n, t in tensors.items() if kinds[n].layout == "gaussians" and not kinds[n].view), None)
+        if info.kind.name != "index" or count is None or not x.numel():
+            return []
+        low, high = (int(v) for v in torch.aminmax(x))
+        if low >= 0 and high < count:
+            return []
+        message = f"`{info.name}` holds rows {low} to {high}, but there are {count} gaussians"
+        return [self._problem("BND005", info.name, message, "rebuild it after adding or removing gaussians")]
 
     # Sizes and host values
 

@@ -18,7 +18,7 @@ from ..dsl.typed import Expr, TypedProgram
 from ..dsl.types import VIEW
 from .binding import Binder
 from .externs import Externs, passed
-from .lookup import EXTRA, ViewFields
+from .lookup import EXTRA, ViewFields, item_field
 from .memories import Memories, filled, is_per_gaussian
 from .shaping import dimensions
 
@@ -51,6 +51,16 @@ class Parts:
                 places = [name, *(f"{name}[{i}]" for i in range(len(several)) if name in self._lists)]
                 found |= {f"{place}.{field}" for place in places for field in set.intersection(*have)}
         return frozenset(found)
+
+    def complete(self, given: Mapping[str, Any], item: Any) -> dict[str, Any]:
+        """The arguments of a call, with those that are None from a training item or a mapping."""
+        wanted = {"target": ("target", "image"), "mask": ("mask",)}
+        wanted.update((name, (name,)) for name in (*self.program.inputs, *self.extra))
+        found = dict(given)
+        for name, fields in wanted.items() if item is not None else ():
+            if found.get(name) is None:
+                found[name] = item_field(item, fields)
+        return found
 
     def lengths(self, given: Mapping[str, Any]) -> dict[str, int]:
         """How many items each list has."""
@@ -85,9 +95,11 @@ class Evaluation:
         self, facts: Facts, given: Mapping[str, Any], env: Mapping[str, Any], step: int
     ) -> tuple[Result, torch.device | None]:
         """Evaluate a step, and the device of its inputs; None where it reads no tensor."""
+        self.binder.forget()
         known = self.known(facts, given, env, step)
         names = self.compiled.part(facts).names
         tensors = self.binder.bind(names, given, known)
+        self.binder.forget()
         result = self.compiled(facts, tensors, env)
         if torch.is_grad_enabled():
             for name, value in result.outputs.items():

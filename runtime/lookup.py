@@ -103,7 +103,7 @@ class Lookup:
         if name == "depth":
             accumulated, alpha = _read(render, "depths_accumulated"), self.find("alpha", given)
             if accumulated is not None and alpha is not None:
-                return accumulated / alpha.clamp(min=1e-10)
+                return _over(accumulated, alpha)
         return None
 
 
@@ -160,7 +160,10 @@ def _of_camera(given: Mapping[str, Any], field: str) -> Any:
         return None if matrix is None else matrix[:, row, column]
     if field == "position":
         matrix = _of_camera(given, "extrinsics")
-        return None if matrix is None else -(matrix[:, :3, :3].transpose(1, 2) @ matrix[:, :3, 3:]).squeeze(-1)
+        if matrix is None:
+            return None
+        # The transpose times the shift: sums over rows, which stay in full precision on every device.
+        return -(_wide(matrix[:, :3, :3]) * _wide(matrix[:, :3, 3:])).sum(1)
     return None
 
 
@@ -176,6 +179,18 @@ def _read(record: Any, field: str) -> Any:
     if isinstance(record, Mapping):
         return record.get(field)
     return getattr(record, field, None)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32, in which everything is computed."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _over(accumulated: Tensor, alpha: Tensor) -> Tensor:
+    """Expected depth from accumulated depth and coverage; 0, with zero gradient, where nothing is drawn."""
+    accumulated, alpha = _wide(accumulated), _wide(alpha)
+    drawn = alpha > 0
+    return torch.where(drawn, accumulated, 0.0) / torch.where(drawn, alpha, 1.0).clamp(min=1e-10)
 
 
 def _largest(radii: Tensor) -> Tensor:

@@ -35,13 +35,13 @@ class Memories(Mapping[str, Tensor]):
 
     def start(self, name: str, value: Tensor) -> None:
         """What a memory is at its first use."""
-        self._now[name] = value.detach()
+        self._now[name] = value.detach().clone()  # it may be a parameter itself, which optimisers change in place
 
     def renew(self, name: str, step: int, value: Tensor) -> None:
         """The value after this step; a second call at the same step changes nothing."""
         if self._step.get(name) != step:
             self._before[name] = self._now[name]
-            self._now[name] = value.detach()
+            self._now[name] = value.detach().clone()
             self._step[name] = step
 
     def per_gaussian(self) -> list[str]:

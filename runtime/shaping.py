@@ -46,6 +46,8 @@ def shaped(name: str, kind: Kind, x: Tensor, info: InputInfo | None) -> Tensor:
     if x.dim() != 4 or (components > 0 and x.shape[-1] != components):
         wanted = "[B, H, W]" if plain else f"[B, H, W, {kind.components}]"
         raise Misfit("BND002", f"`{name}` must have shape {wanted}, but has {described(x)}")
+    if x.shape[-1] == 0:
+        raise Misfit("BND002", f"`{name}` has no components: its shape is {described(x)}")
     if not x.is_floating_point():
         counts = info is not None and (info.range.hi > 1 or x.dtype == torch.bool)
         if counts or (kind.name == "region" and x.dtype == torch.bool):

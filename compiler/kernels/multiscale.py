@@ -23,6 +23,8 @@ def resize(x: Tensor, like: Tensor | None = None, scale: Operand | None = None, 
     a centre and repeats the edge, "nearest" the one pixel, and "area" is the mean of all pixels that a new one touches.
     """
     size = (scaled(x.shape[1], scale), scaled(x.shape[2], scale)) if like is None else (like.shape[-3], like.shape[-2])
+    if 0 in size:
+        return x.new_zeros((x.shape[0], *size, x.shape[3]))
     planes = x.permute(0, 3, 1, 2)
     if mode == "area":
         planes = F.adaptive_avg_pool2d(planes, size)

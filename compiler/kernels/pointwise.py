@@ -155,6 +155,11 @@ def valid(x: Tensor) -> Tensor:
     return (x.isfinite() & (x > 0)).to(x.dtype)
 
 
+def without_holes(x: Tensor) -> Tensor:
+    """x where it is finite, else 0: a hole like those that are 0, but one that cannot reach a gradient."""
+    return torch.where(x.isfinite(), x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
 def finite_or(x: Operand, other: Operand) -> Tensor:
     """x where it is finite, else ``other``."""
     reference = x if isinstance(x, Tensor) else other

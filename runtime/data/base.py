@@ -63,7 +63,7 @@ class SplatDataItem:
 
     @property
     def camera(self) -> dict[str, Tensor]:
-        """The cameras as losses read them: intrinsics `[B, 3, 3]`, world-to-camera extrinsics `[B, 4, 4]`, index `[B]`."""
+        """Cameras as a loss reads them: intrinsics `[B, 3, 3]`, world-to-camera extrinsics `[B, 4, 4]`, index `[B]`."""
         index = torch.full((len(self.K),), float(self.id), device=self.K.device)
         return {"intrinsics": self.K, "extrinsics": torch.linalg.inv(self.cam_to_world), "index": index}
 

@@ -50,7 +50,10 @@ def culprits(loss_fn: Any, arguments: Mapping[str, Any]) -> list[Culprit] | None
         "mask": arguments["masks"],
         "state": arguments["training_state"],
         "render": arguments["rend_out"],
+        "background": arguments.get("background"),
+        **(arguments.get("host") or {}),
     }
+    given = loss_fn.parts.complete(given, arguments.get("item"))
     try:
         with torch.enable_grad():
             slopes = [

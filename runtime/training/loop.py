@@ -120,7 +120,7 @@ class TrainingLoop:
 
         info = payload.to_dict()
         self.densifier.before_backward(state, info, step)
-        self._update(step, loss, item, arguments)
+        self._update(step, loss, item, {**arguments, **extras, "host": self.loss.host})
         hooks.call("on_optimize", **at)
 
         # Seeded anew: what a loss function or module drew must not decide where gaussians are split to.

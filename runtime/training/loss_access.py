@@ -36,11 +36,19 @@ class LossAccess:
     Args:
         loss_fn: the loss function.
         max_steps: length of the run.
+        host: numbers of the run by name, see `manifest.RUN_VALUES`.
+
+    Attributes:
+        host: those of them that the program declares; all of them for a loss that is no program.
     """
 
-    def __init__(self, loss_fn: SplatLossFn[Any], max_steps: int) -> None:
+    def __init__(self, loss_fn: SplatLossFn[Any], max_steps: int, host: Mapping[str, float] | None = None) -> None:
         self.fn: Any = loss_fn
         self.max_steps = max_steps
+        program = getattr(loss_fn, "program", None)
+        declared = program.inputs if isinstance(program, TypedProgram) else None
+        self.host = {n: v for n, v in (host or {}).items() if declared is None or n in declared}
+        self._told = {} if declared is None else self.host
         parameters = inspect.signature(loss_fn.compute_loss).parameters.values()
         self._named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
         self._open = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -56,6 +64,7 @@ class LossAccess:
             LossError: RUN016, the result is not a scalar tensor.
         """
         arguments = {name: value for name, value in protocol.items() if self._open or name in self._named}
+        extras = {**extras, "host": self.host}
         arguments.update((name, value) for name, value in extras.items() if name in self._named)
         loss = self.fn.compute_loss(**arguments)
         if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
@@ -72,7 +81,7 @@ class LossAccess:
         requires = getattr(self.fn, "requires", None)
         if not callable(requires):
             return available
-        return (frozenset(requires(step, self.max_steps)) & BUFFERS) | ALWAYS
+        return (frozenset(requires(step, self.max_steps, **self._told)) & BUFFERS) | ALWAYS
 
     def check_buffers(self, available: frozenset[str], renderer: str) -> None:
         """Refuse a loss that reads at some step what the renderer cannot make.
@@ -137,7 +146,7 @@ class LossAccess:
         row.update((f"terms/{name}", value) for name, value in zip(named, values[1:]))
         weights = getattr(self.fn, "weights", None)
         if callable(weights):
-            row.update((f"weights/{k}", float(v)) for k, v in weights(step, self.max_steps).items())
+            row.update((f"weights/{k}", float(v)) for k, v in weights(step, self.max_steps, **self._told).items())
         if isinstance(empty, Tensor):
             row["empty_regions"] = int(values[-1])
         return row

@@ -35,11 +35,11 @@ class Run:
         self.config = config = trainer.config
         self.folder = trainer.folder
         self.strategy = make_strategy(trainer.densification or config.strategy, config, trainer.device)
-        self.loss = LossAccess(trainer.loss_fn, config.max_steps)
-        loss_identity = self.loss.identity()  # before any hook: attributes may change while the run goes on
-        self.loss.check_buffers(trainer.renderer.buffers, trainer.renderer.name)
         provider = trainer.data_provider
         scale = provider.load_data() * config.global_scale
+        self.loss = LossAccess(trainer.loss_fn, config.max_steps, {"scene_scale": float(scale)})
+        loss_identity = self.loss.identity()  # before any hook: attributes may change while the run goes on
+        self.loss.check_buffers(trainer.renderer.buffers, trainer.renderer.name)
         self.loss.check_data(provider)
         model = provider.init_splat_model(
             sh_degree=config.sh_degree, init_opacity=config.init_opacity, init_scale=config.init_scale

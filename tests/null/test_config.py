@@ -316,15 +316,16 @@ def test_data_fields(write, tmp_path: Path) -> None:
     write("masked/masks/a.png", "")
     path = str(tmp_path / "run.yaml")
     text = "loss: l1()\ndata: {kind: colmap, path: %s}\n"
-    assert data_fields(_load(MINIMAL)) == {"target", "mask", "depth_map"}
-    assert data_fields(_load(text % "bare", path=path)) == {"target"}
-    assert data_fields(_load(text % "masked", path=path)) == {"target", "mask"}
-    assert data_fields(_load(text % "masked, masks: none", path=path)) == {"target"}
+    points = {"target", "points", "depths"}
+    assert data_fields(_load(MINIMAL)) == {"mask", "depth_map", *points}
+    assert data_fields(_load(text % "bare", path=path)) == points
+    assert data_fields(_load(text % "masked", path=path)) == {"mask", *points}
+    assert data_fields(_load(text % "masked, masks: none", path=path)) == points
 
 
 def test_the_real_scene(sceaux: Path) -> None:
     config = _load(f"loss: l1(masked)\ndata: {{kind: colmap, path: '{sceaux}', masks: required}}\n")
-    assert data_fields(config) == {"target", "mask"}
+    assert data_fields(config) == {"target", "mask", "points", "depths"}
 
 
 def test_renderer_buffers() -> None:
