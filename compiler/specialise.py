@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.host import PRESENT, environment, evaluate
-from ..dsl.live import Zeros
+from ..dsl.live import Zeros, where_read
 from ..dsl.typed import Expr, TypedProgram, TypedTerm
 from ..dsl.types import STEP, VIEW
 from .resolve import Given, boxes_name
@@ -58,6 +59,21 @@ class Facts(NamedTuple):
         return ", ".join(parts)
 
 
+class Environment(dict[str, Any]):
+    """The host values of a step; one that nobody gave is an error where it is read."""
+
+    def __init__(self, program: TypedProgram, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.program = program
+
+    def __missing__(self, name: str) -> Any:
+        if name not in self.program.inputs:
+            raise KeyError(name)
+        source, span = where_read(self.program, name)
+        message = f"this loss reads `{name}`, but the call gave none"
+        raise LossError([Diagnostic("BND001", message, source, span, help=[f"pass {name}=..."])])
+
+
 class Schedule:
     """The host's side of a program: which terms exist at a step and what they weigh."""
 
@@ -88,7 +104,7 @@ class Schedule:
         max_steps: int,
         present: frozenset[str] | None = None,
         host: Mapping[str, float | bool] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Environment:
         """What host values are made of at a step.
 
         Args:
@@ -97,7 +113,7 @@ class Schedule:
             present: optional inputs, and "mask" and "target", that are there; None: all of them.
             host: values of the inputs that the host gives, and sizes by their letter.
         """
-        env: dict[str, Any] = environment(step, max_steps, self.params())
+        env = Environment(self.program, environment(step, max_steps, self.params()))
         env[PRESENT] = self.askable if present is None else present
         env.update(host or {})
         return env
@@ -123,8 +139,8 @@ class Schedule:
             t
             for t in self.program.terms
             if (group is None or t.group == group)
-            and (t.when is None or evaluate(t.when, env))
             and not zeros.is_zero(t.value)
+            and (t.when is None or (zeros.decide(t.when) is not False and evaluate(t.when, env)))
         )
 
     def facts(

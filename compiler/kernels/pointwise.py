@@ -169,7 +169,7 @@ def finite_or(x: Operand, other: Operand) -> Tensor:
 
 def piecewise(x: Tensor, points: Sequence[tuple[Operand, Operand]], interp: str = "linear") -> Tensor:
     """The value at x of the curve through ``points``, constant outside them."""
-    result = tensor_like(points[0][1], x).expand_as(x)
+    result = tensor_like(points[0][1], x)  # a number until x widens it: Inductor folds constants of any number of rows
     for i, (at, value) in enumerate(points):
         here = tensor_like(value, x)
         if i + 1 < len(points) and interp != "step":

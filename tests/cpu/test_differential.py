@@ -15,8 +15,8 @@ from splatdsl.compiler.compiled import CompiledProgram, missing_compiler
 from splatdsl.compiler.emit import argument_names, emit
 from splatdsl.compiler.interpret import Interpreter
 from splatdsl.compiler.lower import lower
-from splatdsl.compiler.resolve import resolve
 from splatdsl.compiler.passes import PASSES, optimise
+from splatdsl.compiler.resolve import resolve
 from splatdsl.compiler.specialise import Schedule, weight
 from splatdsl.dsl.api import analyse
 from splatdsl.dsl.host import evaluate

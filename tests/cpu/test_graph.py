@@ -10,8 +10,8 @@ from splatdsl.compiler.api import STAGES, dump_stage
 from splatdsl.compiler.emit import argument_names, emit
 from splatdsl.compiler.ir import SCALAR, Graph, Node, Origin, Shape, TermOutput
 from splatdsl.compiler.lower import Lowered, lower
-from splatdsl.compiler.resolve import resolve
 from splatdsl.compiler.passes import PASSES, optimise
+from splatdsl.compiler.resolve import resolve
 from splatdsl.compiler.specialise import Facts
 from splatdsl.dsl.api import analyse
 from splatdsl.dsl.diagnostics import LossError

@@ -480,3 +480,18 @@ def test_a_region_made_of_differences_ends_where_they_do() -> None:
 def test_a_parameter_can_be_a_limit_that_nothing_reaches() -> None:
     text = "param most = inf > 0\nmemory m = 0 then 0.5 * m + l1()\nterm a = where(m < most, l1(), 0)"
     assert value(text) == pytest.approx(float((RENDERED - TARGET).abs().mean()))
+
+
+def test_a_number_of_the_host_is_asked_for_only_where_it_is_read() -> None:
+    text = (
+        "input mono: depth[relative]?\ninput reliable: flag\ninput scale: number\nparam w = 0 >= 0\nterm a = l1()\n"
+        "term b = pearson_loss(depth, mono) when has(mono) and reliable\nterm c = w * scale * l2()"
+    )
+    loss = made(text)
+    loss(RENDERED, TARGET)
+    assert set(loss.terms) == {"a"}
+    with pytest.raises(LossError, match="reads `reliable`, but the call gave none"):
+        loss(RENDERED, TARGET, mono=rand(B, H, W, 1), depth=rand(B, H, W, 1))
+    loss.params["w"] = 1
+    with pytest.raises(LossError, match="reads `scale`, but the call gave none"):
+        loss(RENDERED, TARGET)
