@@ -55,7 +55,10 @@ class Binder:
         for name in names:
             if name in inner:
                 continue
-            value = self.lookup.find(name, given)
+            try:
+                value = self.lookup.find(name, given)
+            except Misfit as misfit:
+                raise LossError([self._problem(misfit.code, name, str(misfit), misfit.help)]) from None
             if value is None:
                 raise LossError([self._missing(name, given)])
             if not isinstance(value, Tensor):
@@ -75,10 +78,16 @@ class Binder:
         if signature not in self._checked or len(counts) > len(views):
             self._check(found)
             self._checked.add(signature)
-        every = {**found, **{n: inner[n] for n in names if n in inner}}
+        place = next((t.device for t in found.values()), None)  # a memory may come from a checkpoint of another device
+        every = {**found, **{n: inner[n].to(place) for n in names if n in inner}}
         exact = any(t.dtype == torch.float64 for t in every.values())
         dtype = torch.float64 if exact else torch.float32
         return {n: (t.to(dtype) if t.is_floating_point() else t).contiguous() for n, t in every.items()}
+
+    def no_list(self, name: str, value: Any) -> Diagnostic:
+        """The finding that an input that is a list was given as something else."""
+        message = f"`{name}` is declared as a list, but is a {_name(value)}"
+        return self._problem("BND003", name, message, f"pass {name}=[...]")
 
     def _shape(self, name: str, x: Tensor) -> Tensor:
         try:
@@ -276,7 +285,8 @@ class Binder:
         fixed = name.partition(".")[0].partition("[")[0]
         if fixed != name and fixed in self.program.inputs and given.get(fixed) is not None:
             field = name.partition(".")[2]
-            return self._problem("BND001", name, f"this loss reads `{name}`, but `{fixed}` has no `{field}`")
+            lacks = f"`{fixed}` has no `{field}`" if field else "that is None"
+            return self._problem("BND001", name, f"this loss reads `{name}`, but {lacks}")
         if name.startswith("state."):
             if given.get("state") is None:
                 return self._problem(

@@ -12,6 +12,7 @@ from ..compiler.compiled import CompiledProgram, Result, given_input, is_compute
 from ..compiler.resolve import ExternCall
 from ..compiler.specialise import BACKGROUND_IMAGE, Facts
 from ..dsl.builtins.shapes import letters
+from ..dsl.diagnostics import LossError
 from ..dsl.host import evaluate
 from ..dsl.inputs import HOST_SIZES, VIEW_FIELDS
 from ..dsl.typed import Expr, TypedProgram
@@ -45,7 +46,7 @@ class Parts:
         for name in self._views:
             value = given.get(name)
             several = value if name in self._lists else None if value is None else [value]
-            if several:
+            if isinstance(several, (list, tuple)) and several:
                 names = (*FIELDS_OF_VIEWS, *self.program.inputs)
                 have = [{f for f in names if _readable(self.binder, f, v)} for v in several]
                 places = [name, *(f"{name}[{i}]" for i in range(len(several)) if name in self._lists)]
@@ -63,8 +64,18 @@ class Parts:
         return found
 
     def lengths(self, given: Mapping[str, Any]) -> dict[str, int]:
-        """How many items each list has."""
-        return {name: len(given[name]) if given.get(name) is not None else 0 for name in self._lists}
+        """How many items each list has.
+
+        Raises:
+            LossError: what was given for one is no list.
+        """
+        found = {}
+        for name in self._lists:
+            value = given.get(name)
+            if value is not None and not isinstance(value, (list, tuple)):
+                raise LossError([self.binder.no_list(name, value)])
+            found[name] = len(value or ())
+        return found
 
 
 def _ready(names: tuple[str, ...], known: Mapping[str, Tensor]) -> bool:

@@ -79,7 +79,12 @@ class Externs:
             message = f"no function is registered for the extern `{name}`"
             help_ = [f'pass register={{"{name}": function}} to `load` or `compile`']
             raise LossError([Diagnostic("BND010", message, call.at.source, call.at.span, help=help_)])
-        made = function(*arguments)
+        try:
+            made = function(*arguments)
+        except Exception as problem:
+            at = f"{call.at.source.name}:{call.at.source.position(call.at.span.start)[0]}"
+            problem.add_note(f"in the function that is registered for the extern `{name}`, called at {at}")
+            raise
         names = [field for field, _ in call.results]
         if names == [""]:
             results = {"": made}

@@ -12,6 +12,7 @@ from ..compiler.call import base_name
 from ..dsl.inputs import BY_NAME
 from ..dsl.typed import InputInfo, TypedProgram
 from ..dsl.types import NUMBER, Kind, in_view
+from .shaping import Misfit, shaped
 
 PAYLOAD_FIELDS = {
     "alpha": ("alpha", "alphas", "render_alphas"),
@@ -155,16 +156,29 @@ def _of_camera(given: Mapping[str, Any], field: str) -> Any:
             if value is not None:
                 return _batched(value, field)
     if field in ("fx", "fy", "cx", "cy"):
-        matrix = _of_camera(given, "intrinsics")
+        matrix = _matrix(given, "intrinsics")
         row, column = {"fx": (0, 0), "fy": (1, 1), "cx": (0, 2), "cy": (1, 2)}[field]
         return None if matrix is None else matrix[:, row, column]
     if field == "position":
-        matrix = _of_camera(given, "extrinsics")
+        matrix = _matrix(given, "extrinsics")
         if matrix is None:
             return None
         # The transpose times the shift: sums over rows, which stay in full precision on every device.
         return -(_wide(matrix[:, :3, :3]) * _wide(matrix[:, :3, 3:])).sum(1)
     return None
+
+
+def _matrix(given: Mapping[str, Any], field: str) -> Any:
+    """A matrix of the camera that something is read from.
+
+    Raises:
+        Misfit: it is no matrix, or one of another size.
+    """
+    found = _of_camera(given, field)
+    name = f"camera.{field}"
+    if found is not None and not isinstance(found, Tensor):
+        raise Misfit("BND002", f"`{name}` must be a torch tensor, not {type(found).__name__}")
+    return None if found is None else shaped(name, BY_NAME[name].kind, found, None)
 
 
 def _batched(value: Any, field: str) -> Any:

@@ -76,7 +76,8 @@ def _other(name: str, kind: Kind, x: Tensor) -> Tensor:
         x = x.unsqueeze(0) if x.dim() else x.reshape(1)
     if components == 1 and x.dim() == rank:
         x = x.unsqueeze(-1)
-    if x.dim() != rank + 1 or (isinstance(components, int) and components > 0 and x.shape[-1] != components):
+    odd = any(word.isdigit() and int(word) != size for word, size in zip(letters(kind), x.shape))
+    if odd or x.dim() != rank + 1 or (isinstance(components, int) and components > 0 and x.shape[-1] != components):
         wanted = ", ".join([*letters(kind), *([] if components == 1 else [str(components)])])
         raise Misfit("BND002", f"`{name}` must have shape [{wanted}], but has {described(x)}")
     return _floating(x)

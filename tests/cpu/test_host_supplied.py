@@ -495,3 +495,33 @@ def test_a_number_of_the_host_is_asked_for_only_where_it_is_read() -> None:
     loss.params["w"] = 1
     with pytest.raises(LossError, match="reads `scale`, but the call gave none"):
         loss(RENDERED, TARGET)
+
+
+@pytest.mark.parametrize("given", [rand(2, 3), 3, {"a": 1}])
+def test_what_is_no_list_is_refused(given: Any) -> None:
+    with pytest.raises(LossError, match="declared as a list"):
+        value("input planes: list of [C X]\nterm a = sum(mean(p) for p in planes) + l1()", planes=given)
+    with pytest.raises(LossError, match="declared as a list"):
+        value("input views: list of view\nterm a = sum(l1(v.rendered, v.target) for v in views)", views=given)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "says"),
+    [
+        ("term a = l1() + mean(camera.fx)", {"camera": {"intrinsics": torch.eye(2)}}, r"`camera.intrinsics` must have"),
+        ("term a = l1() + mean(camera.fx)", {"camera": {"intrinsics": 3}}, "must be a torch tensor, not int"),
+        ("term a = l1() + mean(camera.position)", {"camera": {"extrinsics": torch.eye(3)}}, r"shape \[B, 4, 4\]"),
+        ("term a = l1() + mean(camera.fx)", {}, "the call gave none"),
+        ("input v: list of [C X]\nterm a = l1() + sum(mean(n) for n in v)", {"v": [None]}, "that is None"),
+        ("input g: [B 3]\nterm a = l1(g * rendered, target)", {"g": rand(4, 4)}, r"must have shape \[B, 3\]"),
+    ],
+)
+def test_what_does_not_fit_is_named(text: str, given: dict[str, Any], says: str) -> None:
+    with pytest.raises(LossError, match=says):
+        value(text, **given)
+
+
+def test_a_mistake_inside_a_function_says_which_one() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        value("extern f(image) -> image\nterm a = l1(f(rendered), target)", {"f": lambda x: 1 / 0})
+    assert "registered for the extern `f`, called at <loss>:2" in caught.value.__notes__[0]
