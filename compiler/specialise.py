@@ -154,14 +154,9 @@ class Schedule:
         terms = tuple(t.name for t in self.active(env, group))
         present = frozenset(env[PRESENT]) - {"mask"} if self._asks() else frozenset()
         zeros = self.zeros()
-        updates = frozenset(
-            name
-            for name in self.memories(env, group)
-            if (when := self.program.memories[name].when) is None or evaluate(when, env)
-        )
-        read = [t.value for t in self.program.terms if t.name in terms]
-        read += [self.program.memories[name].update for name in updates]
-        memories = self.memories_in(read, self.zeros(env[PRESENT]), updates) | updates if read else updates
+        updates = memories = frozenset[str]()
+        if self.program.memories:
+            updates, memories = self._used_memories(env, group, terms)
         counts: dict[str, int] = {}
         for several in self._lists.values():
             if several.op == "call":
@@ -172,6 +167,23 @@ class Schedule:
                 counts[str(several.value)] = (lengths or {}).get(str(several.value), 1)
         listed = tuple(sorted(counts.items()))
         return Facts(terms, has_mask, zeros.zero_params, present, self.fixed(), listed, updates, memories)
+
+    def _used_memories(
+        self, env: Mapping[str, Any], group: str | None, terms: tuple[str, ...]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """The memories that get a new value at a step, and all that it uses."""
+        updates = frozenset(
+            name
+            for name in self.memories(env, group)
+            if (when := self.program.memories[name].when) is None or evaluate(when, env)
+        )
+        zeros = self.zeros(env[PRESENT])
+        key = (zeros, terms, updates)
+        if key not in self._memories:
+            read = [t.value for t in self.program.terms if t.name in terms]
+            read += [self.program.memories[name].update for name in updates]
+            self._memories[key] = self.memories_in(read, zeros, updates) | updates
+        return updates, self._memories[key]
 
     def memories(self, env: Mapping[str, Any], group: str | None = None) -> frozenset[str]:
         """The memories that count: those that a term of the group reads, at this step or another."""
