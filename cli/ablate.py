@@ -13,6 +13,7 @@ from ..dsl.api import analyse
 from ..dsl.diagnostics import LossError
 from ..dsl.source import Source
 from ..dsl.term_names import check_names
+from .shared import override_option
 from .train import INTERRUPTED, findings_shown, load_run, stopping
 
 
@@ -45,13 +46,7 @@ def _seeds(ctx: click.Context, param: click.Parameter, text: str | None) -> tupl
     default="text",
     help="What is printed at the end; the files are written in any case.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a config's value, for instance loss_params.reg_weight=0.01; repeatable.",
-)
+@override_option
 def ablate(
     config: Path,
     terms: str | None,

@@ -10,8 +10,7 @@ from ..dsl.objective import COLOURS, Objective, Part, TermRecord, Weight, object
 from ..dsl.render import full, printable, wants_color
 from ..dsl.steps import Existence
 from .load_program import Loaded, load
-
-Line = tuple[str, str]  # a style and a text; "" is plain
+from .shared import Line, print_lines
 
 FORMATS = ("text", "json")
 _WIDE = 96  # columns after which a sum goes on in the next line
@@ -42,21 +41,8 @@ def explain_file(
         print(equations(loaded.program, loaded.max_steps))
         return 0
     lines = list(_text(objective(loaded.program, loaded.max_steps), loaded))
-    _print([("", ""), *lines] if loaded.found else lines)
+    print_lines([("", ""), *lines] if loaded.found else lines)
     return 0
-
-
-def _print(lines: list[Line]) -> None:
-    """Styled on a terminal, plain elsewhere."""
-    if not wants_color(sys.stdout):
-        print("\n".join(text.rstrip() for _, text in lines))
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    for style, text in lines:
-        console.print(Text(text, style), soft_wrap=True)
 
 
 # Text

@@ -14,6 +14,7 @@ from ..dsl.objective import objective
 from ..dsl.render import full, wants_color
 from .load_program import load
 from .plot_chart import ASSUMED_STEPS, chart
+from .shared import override_option
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -23,13 +24,7 @@ PICTURES = (".png", ".svg", ".pdf")
 @click.option("-o", "--output", metavar="PICTURE", help="A .png, .svg or .pdf file; FILE_weights.png if not given.")
 @click.option("--terminal", is_flag=True, help="Draw in the terminal; so it is without matplotlib (the extra `plot`).")
 @click.option("--steps", type=click.IntRange(1, 10**12), metavar="N", help="Length of the run, over the config's.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a config's value, for instance loss_params.reg_weight=0.01; repeatable.",
-)
+@override_option
 def plot(file: str, output: str | None, terminal: bool, steps: int | None, overrides: tuple[str, ...]) -> int:
     """Draw the weights of the terms in FILE, a .loss file or a run config, over the steps of a run.
 

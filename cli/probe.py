@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from .shared import override_option
 from .train import INTERRUPTED, findings_shown, load_run, stopping
 
 
@@ -44,13 +45,7 @@ def _earlier_pictures(report: Path) -> list[str]:
 )
 @click.option("--steps", type=click.IntRange(1, 10**12), metavar="N", help="Length of the run, over the config's.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the report; the run's name with _probe.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a config's value, for instance loss_params.reg_weight=0.01; repeatable.",
-)
+@override_option
 def probe(
     config: Path,
     at: tuple[int, ...] | None,

@@ -13,6 +13,7 @@ from ..dsl.config_reader import nearby
 from ..dsl.files import ZOO, NotInZoo
 from ..dsl.render import count, wants_color
 from ..dsl.zoo import FEATURES, Entry, entries, entry, features, program
+from .shared import Line, print_lines
 
 _MARKS = {True: "x", False: ""}
 
@@ -58,7 +59,7 @@ def zoo(name: str | None, table: bool, search: str | None, format: str, page: bo
     elif format == "markdown":
         click.echo("\n".join(markdown_table(found) if table else markdown_list(found)))
     else:
-        _print(list(_text_table(found) if table else _text_list(found)))
+        print_lines(list(_text_table(found) if table else _text_list(found)))
     return 0
 
 
@@ -151,22 +152,6 @@ def markdown_table(found: list[Entry]) -> list[str]:
 
 
 # Text
-
-
-Line = tuple[str, str]  # a style and a text; "" is plain
-
-
-def _print(lines: list[Line]) -> None:
-    """Styled on a terminal, plain elsewhere."""
-    if not wants_color(sys.stdout):
-        print("\n".join(text.rstrip() for _, text in lines))
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    for style, text in lines:
-        console.print(Text(text, style), soft_wrap=True)
 
 
 def _text_list(found: list[Entry]) -> Iterator[Line]:

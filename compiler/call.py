@@ -55,17 +55,9 @@ def needs_shape(record: Builtin, name: str) -> bool:
 
 def axes_of(kind: Kind, letters: str, several: bool) -> int | tuple[int, ...]:
     """The dimensions that letters name, counted from the end of a tensor of this kind: ``"yx"`` is (-3, -2)."""
-    if not several:
-        return _axis(kind, letters)
-    return tuple(_axis(kind, letter) for letter in letters)
-
-
-def _axis(kind: Kind, letter: str) -> int:
-    if letter not in dimensions(kind):
-        letter = letter.upper()
-        if kind.layout == "pixels":
-            letter = {"X": "W", "Y": "H"}.get(letter, letter)
-    return axis(kind, letter)
+    if several:
+        return tuple(axis(kind, letter.upper()) for letter in letters)
+    return axis(kind, letters if letters in dimensions(kind) else letters.upper())
 
 
 def shape_of(kind: Kind) -> Shape:

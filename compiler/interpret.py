@@ -17,7 +17,7 @@ from .call import AXES, axes_of, base_name, shape_of
 from .emit import ARITHMETIC, kernel
 from .ir import joined
 from .kernels import pointwise, regions
-from .lower_inputs import SEES_HOLES, is_sparse
+from .lower_inputs import is_sparse
 from .resolve import resolve
 from .specialise import Schedule
 
@@ -181,7 +181,7 @@ class Interpreter:
             inner = guard
             if condition is not None:
                 inner = self._keep(_both(guard, condition if i == 1 else ~condition))
-            item = self._input(a, True) if record.name in SEES_HOLES and a.op == "input" else self.value(a, inner)
+            item = self._input(a, True) if "holes" in record.needs and a.op == "input" else self.value(a, inner)
             if i == 0 and _chooses(e):
                 condition = self._tensor(item) > 0.5
             if guard is not None and record.domain and record.domain[0] == name:
@@ -198,7 +198,7 @@ class Interpreter:
             values["r"] = regions.spread(region, values["x"] if "x" in values else values["a"])
         if pixel_by_pixel:
             many, values = self._spread_out(e, many, values, variadic)
-        if isinstance(region, float) and record.parsed.result.startswith("region r"):
+        if isinstance(region, float) and record.of_region:
             return region
         if isinstance(region, float):
             del values["r"]

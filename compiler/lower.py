@@ -12,7 +12,7 @@ from ..dsl.typed import Expr, TypedProgram
 from ..dsl.types import CONSTANT, MODE, STRING
 from .call import AXES, REGION_ARGUMENT, Call, Ref, axes_of, needs_shape, shape_of
 from .ir import POINTWISE, SCALAR, Builder, Graph, Origin, Shape, TermOutput
-from .lower_inputs import SEES_HOLES, Inputs
+from .lower_inputs import Inputs
 from .resolve import Resolved, ResolvedTerm
 from .specialise import Facts
 
@@ -310,7 +310,7 @@ class _Lowering(Inputs):
                 continue
             before = self._path
             branch = self._branch_guard(record, e, name, inner)
-            item = self._argument(a, nodes, branch, needs_shape(record, name), record.name in SEES_HOLES)
+            item = self._argument(a, nodes, branch, needs_shape(record, name), "holes" in record.needs)
             self._path = before
             if record.domain and record.domain[0] == name:
                 nodes[item.position] = self._guarded(nodes[item.position], inner, a)
@@ -328,13 +328,13 @@ class _Lowering(Inputs):
             many = []
         self._context(record, e, nodes, template)
         region = template.get(REGION_ARGUMENT)
-        if isinstance(region, Ref) and not record.parsed.result.startswith("region r"):
+        if isinstance(region, Ref) and not record.of_region:
             node = nodes[region.position]
             known = self.builder.graph.nodes[node]
             made = known.op == "kernel" and known.attr.kernel == "regions:exists"
             if known.op != "const" and not made and node not in self.builder.graph.regions:
                 self.builder.graph.regions.append(node)
-        if record.parsed.result.startswith("region r"):  # its operand is a region, not what it is reduced over
+        if record.of_region:  # its operand is a region, not what it is reduced over
             operand_node: int = nodes[template[REGION_ARGUMENT].position]
             if self.builder.graph.nodes[operand_node].op == "const":
                 return operand_node  # everything and nothing stay what they are

@@ -14,8 +14,8 @@ from .call import Call, Ref, base_name, shape_of
 from .ir import SCALAR, Builder, Shape
 from .specialise import BACKGROUND_IMAGE, Facts
 
-SEES_HOLES = ("finite", "finite_or")
-"""The functions that are given sparse inputs as they are."""
+FOR_OTHERS = ("network", "one_image", "holes")
+"""What records need from others than the kernel's call."""
 
 
 def is_sparse(e: Expr) -> bool:
@@ -111,7 +111,7 @@ class Inputs:
         """What the kernel needs beyond its arguments."""
         first = next((a for a in e.args if a.type.kind.is_tensor), e)
         for need in record.needs:
-            if need in ("network", "one_image"):
+            if need in FOR_OTHERS:
                 continue
             if need == "per_image":
                 template[need] = first.type.kind.layout == "pixels"

@@ -83,10 +83,8 @@ class Schedule:
         self._inputs: dict[Facts, frozenset[str]] = {}
         self._memories: dict[object, frozenset[str]] = {}
         self.optional = frozenset(name for name, info in program.inputs.items() if info.optional)
-        roots = [t.value for t in program.terms] + [m.update for m in program.memories.values()]
-        roots += [m.init for m in program.memories.values()]
-        conditions = [t.when for t in program.terms if t.when is not None]
-        asked = [e.value for root in (*roots, *conditions) for e in root.walk() if e.op == "has"]
+        roots = program.values()
+        asked = [e.value for root in (*roots, *program.conditions()) for e in root.walk() if e.op == "has"]
         self._has = bool(asked)
         self.askable = self.optional | {"mask", "target"} | {name for names in asked for name in names}
         self._background = any(e.op == "input" and e.value == "background" for root in roots for e in root.walk())

@@ -98,7 +98,7 @@ class Supports:
         for name, a in zip(e.names, e.args):
             if name != "r" and a.type.kind.space == e.type.kind.space:
                 support = _together(support, self.of(a), e)
-        if record.name == "where":
+        if record.parsed.params[0].kind == "condition":
             support = _settled(support, self.of(e.args[1]), _kept_inside(e.args[0]))
         by_name = dict(zip(e.names, e.args))
         own = record.support_of(by_name)

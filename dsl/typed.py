@@ -228,6 +228,16 @@ class TypedProgram:
         self.memories, self.externs = memories or {}, externs or {}
         self.sources = sources or (source,)
 
+    def values(self) -> list[Expr]:
+        """What the program computes: the values of its terms, and what its memories start as and become."""
+        memories = self.memories.values()
+        return [t.value for t in self.terms] + [e for m in memories for e in (m.init, m.update)]
+
+    def conditions(self) -> list[Expr]:
+        """When terms exist and memories are renewed."""
+        every = [*(t.when for t in self.terms), *(m.when for m in self.memories.values())]
+        return [when for when in every if when is not None]
+
     @property
     def groups(self) -> tuple[str, ...]:
         """The term groups in order of their first term; () if the program has none."""

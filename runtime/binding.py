@@ -25,8 +25,7 @@ class Binder:
         self.device = device
         self._checked: set[tuple[Any, ...]] = set()
         self._wide: dict[int, tuple[Tensor, Tensor]] = {}
-        roots = [t.value for t in program.terms] + [t.when for t in program.terms if t.when is not None]
-        roots += [e for m in program.memories.values() for e in (m.init, m.update, m.when) if e is not None]
+        roots = program.values() + program.conditions()
         self._sizes = sorted({e.value for root in roots for e in root.walk() if e.op == "size"})
         self.lookup = Lookup(program)
         self._host_inputs = [info for info in program.inputs.values() if info.stage == STEP]

@@ -33,7 +33,7 @@ class Parts:
         self.program, self.binder, self.memories, self.externs = program, binder, memories, externs
         self._views = [n for n, i in program.inputs.items() if VIEW in (i.kind, i.kind.element)]
         self._lists = [n for n, i in program.inputs.items() if i.kind.element is not None]
-        read = {str(e.value).partition(".")[0] for root in roots(program) for e in root.walk() if e.op == "input"}
+        read = {str(e.value).partition(".")[0] for root in program.values() for e in root.walk() if e.op == "input"}
         self.extra = tuple(name for name in EXTRA if name in read)
 
     def present(self, given: Mapping[str, Any]) -> frozenset[str]:
@@ -80,12 +80,6 @@ class Parts:
 
 def _ready(names: tuple[str, ...], known: Mapping[str, Tensor]) -> bool:
     return all(name in known for name in names if name.startswith("extern:"))
-
-
-def roots(program: TypedProgram) -> list[Expr]:
-    """The values that a program is made of: of its terms and its memories."""
-    memories = program.memories.values()
-    return [t.value for t in program.terms] + [e for m in memories for e in (m.init, m.update)]
 
 
 def _readable(binder: Binder, field: str, view: Any) -> bool:

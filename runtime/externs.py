@@ -42,7 +42,7 @@ class Externs:
     def __init__(self, program: TypedProgram, own: Mapping[str, Callable[..., Any]] | None = None) -> None:
         self.program = program
         self._own: dict[str, Callable[..., Any]] = {}
-        walked = (e for t in program.terms for e in t.value.walk() if e.op == "call")
+        walked = (e for root in program.values() for e in root.walk() if e.op == "call")
         networks = {e.builtin.name for e in walked if "network" in e.builtin.needs}
         for name, function in (own or {}).items():
             if name not in program.externs and name not in networks:

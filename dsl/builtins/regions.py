@@ -77,6 +77,7 @@ FINITE = Builtin(
     kernel="pointwise:finite",
     host=lambda x: math.isfinite(x),
     stops=True,
+    needs=("holes",),
 )
 
 BUILTINS: tuple[Builtin, ...] = (REGION, INSIDE, ERODE, DILATE, VALID, FINITE)

@@ -121,6 +121,7 @@ FINITE_OR = Builtin(
     range=lambda r: _x(r).hull(r.get("other") or REALS),
     keeps=("x", "other"),
     facts=("x",),
+    needs=("holes",),
 )
 
 MIN = Builtin(

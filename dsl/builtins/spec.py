@@ -181,7 +181,7 @@ class Builtin(NamedTuple):
             step), ``pixels`` (an input with the pixels of the program, for its shape), and fields of the state such
             as ``state.quats``, which come as ``quats`` in place of the state. Not for the kernel: ``network``, a
             function of the host that gives a map; ``one_image``, that without a dimension for the images in its
-            arguments there must be one.
+            arguments there must be one; ``holes``, that it sees the NaN and infinities of sparse inputs.
         exists: of a function that has no value at some points, the kernel that makes the region where it has one, from
             the same arguments. A reduction leaves the others out.
         seed: of a random choice, the number of the place in the program where it stands.
@@ -222,6 +222,11 @@ class Builtin(NamedTuple):
     def support_of(self, args: Mapping[str, Expr]) -> Support:
         """The support of a call with these arguments."""
         return self.support(args) if callable(self.support) else self.support
+
+    @property
+    def of_region(self) -> bool:
+        """Whether it makes a region of a region ``r``, which for other functions is what they are reduced over."""
+        return self.parsed.result.startswith("region r")
 
     @property
     def parsed(self) -> Signature:

@@ -525,3 +525,11 @@ def test_a_mistake_inside_a_function_says_which_one() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         value("extern f(image) -> image\nterm a = l1(f(rendered), target)", {"f": lambda x: 1 / 0})
     assert "registered for the extern `f`, called at <loss>:2" in caught.value.__notes__[0]
+
+
+def test_a_network_of_a_memory_can_be_registered() -> None:
+    side, other = rand(1, 34, 36, 3), rand(1, 34, 36, 3, seed=1)
+    register = {"lpips": lambda a, b, net: (a - b).square().mean(-1, keepdim=True)}
+    loss = made("memory m = 0 then lpips()\nterm a = l1() + m", register=register)
+    expected = (side - other).abs().mean() + (side - other).square().mean()
+    assert float(loss(side, other).detach()) == pytest.approx(float(expected))

@@ -108,7 +108,7 @@ def test_the_record_of_a_builtin(record: Builtin) -> None:
         if kernel.args.vararg is None:
             expected = {*names} - {"state"} | fields if fields else {*names}
             assert expected <= takes, "arguments are passed by name"
-        for_others = {"network", "one_image"}
+        for_others = {"network", "one_image", "holes"}
         assert {need for need in record.needs if "." not in need} - for_others <= takes
 
 
