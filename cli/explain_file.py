@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from ..dsl.curves import number
 from ..dsl.objective import COLOURS, Objective, Part, TermRecord, Weight, objective
+from ..dsl.phases import MOST, RUN, phases
 from ..dsl.render import full, printable, wants_color
 from ..dsl.steps import Existence
+from ..dsl.typed import TypedProgram
 from .load_program import Loaded, load
 from .shared import Line, print_lines
 
@@ -40,7 +42,9 @@ def explain_file(
 
         print(equations(loaded.program, loaded.max_steps))
         return 0
-    lines = list(_text(objective(loaded.program, loaded.max_steps), loaded))
+    record = objective(loaded.program, loaded.max_steps)
+    lines = list(_text(record, loaded))
+    lines += _phases(record, loaded.program)
     print_lines([("", ""), *lines] if loaded.found else lines)
     return 0
 
@@ -192,6 +196,24 @@ def _gradient(targets: tuple[str, ...]) -> str:
     return ", ".join([*rest, *([f"colours ({', '.join(colours)})"] if colours else [])])
 
 
+def _phases(record: Objective, program: TypedProgram) -> Iterator[Line]:
+    """Which terms exist together, where that is not the same all the time."""
+    for group in record.groups:
+        found = phases(program, record.max_steps or RUN, group or None)
+        if len(found) == 1:
+            continue
+        title = f"phases of {group}" if group else "phases"
+        title += "" if record.max_steps else f", in a run of {RUN:,} steps"
+        if found.sets > MOST or not found.complete:
+            count = f"{found.sets:,}" if found.complete else f"more than {found.sets:,}"
+            text = f"  {count} sets of terms, more than {MOST}: each of {len(found.gates)} conditions has its own graph"
+            yield from _section(title, [("", text)])
+            continue
+        rows = [[", ".join(phase.terms) or "no term", phase.when] for phase in found]
+        rows = [[*row, f"renews {', '.join(p.updates)}" if p.updates else ""] for row, p in zip(rows, found)]
+        yield from _section(title, [("", f"  {printable(row)}") for row in _table(rows)])
+
+
 # JSON
 
 
@@ -205,6 +227,7 @@ def _json(loaded: Loaded) -> None:
         "version": 1,
         "findings": [as_dict(d) for d in loaded.found],
         "objective": None if record is None else objective_dict(record, loaded),
+        "phases": [] if record is None or loaded.program is None else list(_phase_dicts(record, loaded.program)),
     }
     print(json.dumps(made, indent=2))
 
@@ -232,6 +255,30 @@ def objective_dict(record: Objective, loaded: Loaded) -> dict[str, object]:
         "groups": [g for g in record.groups if g],
         "terms": [_term_dict(t) for t in record.terms],
     }
+
+
+def _phase_dicts(record: Objective, program: TypedProgram) -> Iterator[dict[str, object]]:
+    """The phases of each group, where they are few enough to be compiled as a whole."""
+    for group in record.groups:
+        found = phases(program, record.max_steps or RUN, group or None)
+        yield {
+            "group": group or None,
+            "max_steps": found.max_steps,
+            "sets": found.sets,
+            "complete": found.complete,
+            "conditions": list(found.gates),
+            "phases": [
+                {
+                    "start": phase.start,
+                    "end": phase.end,
+                    "steps": phase.steps,
+                    "when": phase.when,
+                    "terms": list(phase.terms),
+                    "updates": list(phase.updates),
+                }
+                for phase in (found if found.sets <= MOST else ())
+            ],
+        }
 
 
 def _plain(value: object) -> object:

@@ -154,6 +154,21 @@ CODES: tuple[Code, ...] = (
         fix="Use `step`, or write parts of the run.",
     ),
     Code(
+        "SCH025",
+        "crowded-conditions",
+        "The conditions of the terms make more than 16 sets of terms that exist together.",
+        "Each set would need a graph of its own. Instead every condition has one, and none uses what another computes: "
+        "the steps at which several hold are slower than they could be.",
+        bad="term a = 2 * l1() when every(step, 2)\nterm b = 3 * l2() when every(step, 3)\n"
+        "term c = 5 * scale_reg(state) when every(step, 5)\nterm d = 7 * opacity_reg(state) when every(step, 7)\n"
+        "term e = 11 * ssim_loss() when every(step, 11)",
+        good="let now = every(step, 4)\nterm a = 2 * l1() when every(step, 2)\nterm b = 4 * l2() when now\n"
+        "term c = 4 * scale_reg(state) when now\nterm d = 4 * opacity_reg(state) when now\n"
+        "term e = 4 * ssim_loss() when now",
+        group="suspicious",
+        fix="Let terms share a condition.",
+    ),
+    Code(
         "RNG010",
         "linear-with-srgb",
         "Linear colour meets sRGB colour.",
