@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from .call import Call, Ref
-from .ir import COMPARISONS, Graph, Node
+from .ir import COMPARISONS, FUSED, MEASURED, TRACKED, Graph, Node
 from .kernels import pointwise, reductions, regions
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {
@@ -44,15 +44,21 @@ def argument_names(graph: Graph) -> list[str]:
     return [*graph.inputs(), "host"]
 
 
-def emit(graph: Graph) -> fx.GraphModule:
+def emit(graph: Graph, names: Sequence[str] | None = None, mode: str = TRACKED) -> fx.GraphModule:
     """The torch graph of an optimised graph.
 
-    Its inputs are `argument_names`; ``host`` is a 1-D tensor of the numbers that the host computes. It returns the
-    total (0-d), the raw values of the terms `[T]` (detached), the number of empty regions (0-d int32) and the further
-    outputs as a tuple.
+    Its inputs are ``names`` and ``host``, by default `argument_names`; ``host`` is a 1-D tensor of the numbers that the
+    host computes. It returns the total (0-d), the raw values of the terms `[T]` (detached), the number of empty
+    regions (0-d int32) and the further outputs as a tuple.
+
+    Args:
+        graph: the optimised graph.
+        names: the inputs in the order in which they are passed.
+        mode: what becomes of it: `VALUES`, `TRACKED` by autograd, or `DIFFERENTIATED`: gradients are taken of the
+            total itself, so that kernels which make them along with their values need not scale them.
     """
     out = fx.Graph()
-    placeholders = {name: out.placeholder(re.sub(r"\W", "_", name)) for name in argument_names(graph)}
+    placeholders = {name: out.placeholder(re.sub(r"\W", "_", name)) for name in (*(names or graph.inputs()), "host")}
     host = placeholders["host"]
     values: list[Any] = []
     host_numbers: dict[int, fx.Node] = {}
@@ -63,19 +69,24 @@ def emit(graph: Graph) -> fx.GraphModule:
         return host_numbers[index]
 
     for node in graph.nodes:
-        made = _emit_node(out, node, values, placeholders, number)
+        made = _emit_node(out, node, values, placeholders, number, mode)
         if isinstance(made, fx.Node) and node.op != "input":
             _locate(made, node)
         values.append(made)
-    total: Any = None
-    raw: list[Any] = []
-    for t in graph.terms:
-        value = values[t.value]
-        if not isinstance(value, fx.Node):  # a term that came down to a number still has a place in the sum
+
+    def tensor(index: int) -> fx.Node:
+        value = values[index]
+        if not isinstance(value, fx.Node):  # what came down to a number still has a place in the sum
             value = out.call_function(pointwise.tensor_like, (value, host))
-        raw.append(value)
-        weighted = value if t.weight is None else out.call_function(operator.mul, (number(t.weight), value))
+        return value
+
+    total: Any = None
+    for s in graph.total():
+        weighted = tensor(s.value)
+        if s.weight is not None:
+            weighted = out.call_function(operator.mul, (number(s.weight), weighted))
         total = weighted if total is None else out.call_function(operator.add, (total, weighted))
+    raw = [tensor(t.value) for t in graph.terms]
     if total is None:
         total = out.call_function(pointwise.tensor_like, (0.0, host))
     stacked = (
@@ -96,7 +107,12 @@ def emit(graph: Graph) -> fx.GraphModule:
 
 
 def _emit_node(
-    out: fx.Graph, node: Node, values: list[Any], placeholders: dict[str, fx.Node], number: Callable[[int], fx.Node]
+    out: fx.Graph,
+    node: Node,
+    values: list[Any],
+    placeholders: dict[str, fx.Node],
+    number: Callable[[int], fx.Node],
+    mode: str,
 ) -> Any:
     if node.op == "input":
         return placeholders[node.attr]
@@ -109,6 +125,8 @@ def _emit_node(
         call: Call = node.attr
         positional = tuple(fill(a, args) for a in call.args)
         keywords = {k: fill(v, args) for k, v in call.kwargs}
+        if call.kernel in (FUSED, MEASURED):
+            keywords["mode"] = mode
         return out.call_function(kernel(call.kernel), positional, keywords)
     if node.op in COMPARISONS:
         return out.call_function(regions.compare, (*args, node.op))

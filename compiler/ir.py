@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..dsl.types import LETTERS, join_spaces
@@ -15,6 +15,8 @@ OTHERS = frozenset({"kernel", "component", "guard", "select", "item", "lift"})
 POINTWISE = "pointwise:"
 """What kernels begin with that work on each value on its own."""
 FILLED = f"{POINTWISE}filled"
+FUSED = "windows:fused"
+"""The kernel that runs a plan of `windows`: the plan's key, the route, inputs, factors and numbers of the host."""
 BROADCAST = ARITHMETIC | COMPARISONS | LOGIC | {"guard", "select"}
 ARITY = {
     **dict.fromkeys(ARITHMETIC | COMPARISONS | LOGIC, 2),
@@ -26,6 +28,12 @@ ARITY = {
     "guard": 2,
     "select": 3,
 }
+
+MEASURED = "windows:measured"
+"""The kernel that runs a plan whose gradient is made when it is asked for: all of these but the factors."""
+
+VALUES, TRACKED, DIFFERENTIATED = "values", "tracked", "differentiated"
+"""What becomes of an emitted graph: its values alone count, autograd watches it, or its total is differentiated."""
 
 
 class Shape(NamedTuple):
@@ -94,10 +102,18 @@ class TermOutput(NamedTuple):
     weight: int | None
 
 
+class Summand(NamedTuple):
+    """A part of the total: a value and its weight, the index of a host number, or None where the weight is 1."""
+
+    value: int
+    weight: int | None
+
+
 class Graph:
     """A list of nodes, operands first, and what comes out.
 
-    That is terms, regions whose emptiness is counted, and further values by name.
+    That is terms, regions whose emptiness is counted, and further values by name. The total is the weighted sum of the
+    terms, or of ``summands`` if there are any: the same number, in a form that a kernel gives with its gradient.
     """
 
     def __init__(self) -> None:
@@ -105,10 +121,23 @@ class Graph:
         self.terms: list[TermOutput] = []
         self.regions: list[int] = []
         self.outputs: list[tuple[str, int]] = []
+        self.summands: list[Summand] = []
 
     def results(self) -> set[int]:
         """Everything that comes out."""
-        return {t.value for t in self.terms} | set(self.regions) | {v for _, v in self.outputs}
+        summed = {s.value for s in self.summands}
+        return {t.value for t in self.terms} | set(self.regions) | {v for _, v in self.outputs} | summed
+
+    def total(self) -> list[Summand]:
+        """What the total is the sum of."""
+        return self.summands or [Summand(t.value, t.weight) for t in self.terms]
+
+    def like(self, other: Graph, moved: Mapping[int, int] | Sequence[int]) -> None:
+        """Take over what comes out of another graph, whose values became those of this one."""
+        self.terms = [TermOutput(t.name, moved[t.value], t.weight) for t in other.terms]
+        self.summands = [Summand(moved[s.value], s.weight) for s in other.summands]
+        self.outputs = [(name, moved[value]) for name, value in other.outputs]
+        self.regions = [moved[r] for r in other.regions]
 
     def users(self) -> list[int]:
         """For each node, how often it is used."""
@@ -118,7 +147,7 @@ class Graph:
                 counts[a] += 1
         for t in self.terms:
             counts[t.value] += 1
-        for r in (*self.regions, *(v for _, v in self.outputs)):
+        for r in (*self.regions, *(v for _, v in self.outputs), *(s.value for s in self.summands)):
             counts[r] += 1
         return counts
 
@@ -157,6 +186,9 @@ class Graph:
         if self.regions:
             lines.append("count empty: " + ", ".join(f"%{r}" for r in self.regions))
         lines += [f"output {name} = %{value}" for name, value in self.outputs]
+        if self.summands:
+            shown = [f"%{s.value}" if s.weight is None else f"host[{s.weight}] * %{s.value}" for s in self.summands]
+            lines.append(f"total = {' + '.join(shown)}")
         return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ import torch
 from ..dsl.host import OPERATORS
 from .call import REGION_ARGUMENT, Call, Ref
 from .emit import fill, kernel
-from .ir import FILLED, LEAVES, POINTWISE, Builder, Graph, Node, Shape, TermOutput
+from .ir import FILLED, LEAVES, POINTWISE, Builder, Graph, Node, Shape
 
 Rule = Callable[[Node, Builder], "int | None"]
 """Rewrites one node whose operands are already rewritten: the index of its replacement, or None to keep it."""
@@ -32,12 +32,10 @@ def _rewrite(graph: Graph, rule: Rule) -> Graph:
         node = node._replace(args=tuple(moved[a] for a in node.args))
         replacement = rule(node, builder)
         moved.append(builder.add(*node) if replacement is None else replacement)
-    builder.graph.terms = [TermOutput(t.name, moved[t.value], t.weight) for t in graph.terms]
-    builder.graph.outputs = [(name, moved[value]) for name, value in graph.outputs]
-    for r in graph.regions:
-        if builder.graph.nodes[moved[r]].op != "const" and moved[r] not in builder.graph.regions:
-            builder.graph.regions.append(moved[r])
-    return builder.graph
+    made = builder.graph
+    made.like(graph, moved)
+    made.regions = [r for r in dict.fromkeys(made.regions) if made.nodes[r].op != "const"]
+    return made
 
 
 def _number(builder: Builder, index: int) -> float | None:
@@ -181,9 +179,7 @@ def _eliminate(graph: Graph) -> Graph:
         if i in needed:
             moved[i] = len(result.nodes)
             result.nodes.append(node._replace(args=tuple(moved[a] for a in node.args)))
-    result.terms = [TermOutput(t.name, moved[t.value], t.weight) for t in graph.terms]
-    result.regions = [moved[r] for r in graph.regions]
-    result.outputs = [(name, moved[value]) for name, value in graph.outputs]
+    result.like(graph, moved)
     return result
 
 
@@ -210,6 +206,15 @@ PASSES: tuple[Pass, ...] = (
     Pass("materialise", lambda g: _rewrite(g, _materialise), "a region that became a number may still be summed"),
     Pass("eliminate", _eliminate, "last: earlier passes leave values that nobody needs"),
 )
+
+
+AFTER_FUSING = frozenset({"fold", "simplify", "eliminate"})
+"""The passes that run again where reductions became one kernel: its factors are numbers."""
+
+
+def tidy(graph: Graph) -> Graph:
+    """Run what is left to do after kernels were fused."""
+    return optimise(graph, frozenset(p.name for p in PASSES) - AFTER_FUSING)
 
 
 def optimise(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
