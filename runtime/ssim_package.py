@@ -7,16 +7,13 @@ its kernel. Everywhere else the same numbers come from the language's own `ssim`
 from __future__ import annotations
 
 import contextlib
-import importlib
-import warnings
-from collections.abc import Callable
-from functools import cache
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..compiler.kernels import photometric
+from ..compiler.kernels.ssim_packages import Unusable
+from ..compiler.kernels.ssim_packages import packages as _kernels
 from ..dsl.builtins.photometric import WINDOW
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.source import Source
@@ -41,42 +38,9 @@ def fused_ssim(img1: Tensor, img2: Tensor, padding: str = "same", train: bool = 
         if img1.is_cuda and img1.dtype == img2.dtype == torch.float32:  # the kernels know no other
             for kernel in _kernels():
                 # Within autocast fussim would compute in half precision.
-                with torch.autocast("cuda", enabled=False), contextlib.suppress(_Unusable):
+                with torch.autocast("cuda", enabled=False), contextlib.suppress(Unusable):
                     return kernel(img1.contiguous(), img2.contiguous(), padding, train)
         return photometric.ssim(img1.movedim(1, -1), img2.detach().movedim(1, -1), padding=padding)
-
-
-class _Unusable(Exception):
-    """A package is installed, but not for this torch or CUDA."""
-
-
-class _Kernel:
-    """The function of one of the packages; one that cannot load its CUDA part is not tried again."""
-
-    def __init__(self, package: str, function: Callable[..., Any]) -> None:
-        self._package, self._function = package, function
-        self._broken = False
-
-    def __call__(self, img1: Tensor, img2: Tensor, padding: str, train: bool) -> Tensor:
-        if self._broken:
-            raise _Unusable
-        try:
-            return cast(Tensor, self._function(img1, img2, padding=padding, train=train))
-        except ImportError as error:  # fussim looks for its CUDA part in the first call
-            self._broken = True
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            warnings.warn(f"`{self._package}` is not used: {reason}", stacklevel=3)
-            raise _Unusable from error
-
-
-@cache
-def _kernels() -> tuple[_Kernel, ...]:
-    """What is installed, the original first."""
-    found = []
-    for package in ("fused_ssim", "fussim"):
-        with contextlib.suppress(ImportError, AttributeError):
-            found.append(_Kernel(package, importlib.import_module(package).fused_ssim))
-    return tuple(found)
 
 
 def _check(img1: Tensor, img2: Tensor, padding: str) -> None:

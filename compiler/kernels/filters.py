@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import reductions
+from .blur import traceable
 from .morphology import largest_around
 from .pointwise import Operand, filled
 
@@ -73,12 +74,26 @@ def _(x: Tensor, taps: list[float]) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _keep_taps(ctx: Any, inputs: tuple[Tensor, list[float]], output: Tensor) -> None:
-    ctx.taps = inputs[1]
+class _Filter(torch.autograd.Function):
+    """The filter with its gradient: the taps are symmetric and the padding is zero, so it is its own adjoint."""
+
+    @staticmethod
+    def forward(x: Tensor, taps: list[float]) -> Tensor:
+        made: Tensor = _filter(x, taps)
+        return made
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, list[float]], output: Tensor) -> None:
+        ctx.taps = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _filtered(grads[0], ctx.taps), None
 
 
-# The taps are symmetric and the padding is zero, so the filter is its own adjoint.
-_filter.register_autograd(lambda ctx, gradient: (_filter(gradient, ctx.taps), None), setup_context=_keep_taps)
+def _filtered(x: Tensor, taps: list[float]) -> Tensor:
+    result: Tensor = _Filter.apply(traceable(x), taps)  # type: ignore[no-untyped-call]
+    return result
 
 
 def blur_taps(sigma: float) -> list[float]:
@@ -102,8 +117,8 @@ def blur(x: Tensor, sigma: Operand = 1.5) -> Tensor:
         rows, columns = _gaussian(_places(height, x), sigma), _gaussian(_places(width, x), sigma)
         return _weighted(x, rows, columns)
     taps = blur_taps(float(sigma))
-    total: Tensor = _filter(torch.ones_like(x[:1, :, :, :1]), taps)
-    blurred: Tensor = _filter(x, taps)
+    total: Tensor = _filtered(torch.ones_like(x[:1, :, :, :1]), taps)
+    blurred: Tensor = _filtered(x, taps)
     return blurred / total
 
 
@@ -263,12 +278,26 @@ def _(x: Tensor) -> Tensor:
     return x.new_empty(x.shape[:-1])
 
 
-_spectrum.register_autograd(lambda _, gradient: _spectrum_adjoint(gradient))
-_spectrum_adjoint.register_autograd(lambda _, gradient: _spectrum(gradient))
+class _Spectrum(torch.autograd.Function):
+    """The transform with its gradient."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        made: Tensor = _spectrum(x)
+        return made
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        made: Tensor = _spectrum_adjoint(grads[0].contiguous())
+        return made
 
 
 def fft_magnitude(x: Tensor) -> Tensor:
     """|F(x)| / sqrt(H W) of each component, zero frequency first; gradient 0 where it is 0."""
-    squares = _spectrum(x).square().sum(-1)
+    squares = _Spectrum.apply(traceable(x)).square().sum(-1)  # type: ignore[no-untyped-call]
     safe = torch.where(squares > 0, squares, torch.ones_like(squares))
     return torch.where(squares > 0, safe.sqrt(), torch.zeros_like(squares))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...dsl.builtins.perceptual import SCALES
 from . import photometric, reductions
+from .blur import blur
 from .pointwise import Operand
 
 TINY = 1e-30
@@ -116,8 +117,7 @@ def ms_ssim(a: Tensor, b: Tensor, r: Tensor | None = None, padding: str = "same"
         if i:
             a, b = _halved(a), _halved(b)
             r = None if r is None else _halved(r)
-        blurred = photometric._blur(torch.cat([a, b, a * a + b * b, a * b], -1))
-        p = photometric._parts(*blurred.chunk(4, -1))
+        p = photometric._parts(*blur(a, b, a * a + b * b, a * b))
         values = p.d / p.b if i < len(SCALES) - 1 else p.c * p.d / (p.a * p.b)
         within = r
         if padding == "valid":

@@ -9,9 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .blur import spread
+
 
 def inside(x: Tensor, r: Tensor) -> Tensor:
     """x times r, and 0 outside r whatever x is there."""
+    r = spread(r, x)
     # Selecting before multiplying keeps what is outside out of the sum even where it is not finite.
     return torch.where(r > 0, x, torch.zeros((), dtype=x.dtype, device=x.device)) * r
 
