@@ -11,19 +11,22 @@ from .lower import lower
 from .passes import optimise
 from .resolve import resolve
 from .specialise import Schedule
+from .windows.report import report
 
-STAGES = ("ir", "fx", "code")
+STAGES = ("ir", "kernels", "fx", "code")
 
 
-def dump_stage(text: str, name: str, stage: str, masked: bool = True) -> str:
+def dump_stage(text: str, name: str, stage: str, masked: bool = True, kernels: str = "auto") -> str:
     """What one stage makes of a program, with all its terms active.
 
     Args:
         text: the program.
         name: what messages call it.
-        stage: "ir" (the optimised graph), "fx" (the torch graph as a table of nodes, each with the line it came
+        stage: "ir" (the optimised graph), "kernels" (the window kernels in it, which route runs them here and why, and
+            their source), "fx" (the torch graph as a table of nodes, each with the line it came
             from) or "code" (the Python that runs).
         masked: whether the item has a mask.
+        kernels: the route that is asked for, at the stage "kernels".
 
     Raises:
         LossError: the program has an error.
@@ -40,6 +43,8 @@ def dump_stage(text: str, name: str, stage: str, masked: bool = True) -> str:
     if stage == "ir":
         hosts = [f"host[{i}] = {slot.name}" for i, slot in enumerate(lowered.slots)]
         return "\n".join([*hosts, str(graph)])
+    if stage == "kernels":
+        return report(graph, kernels)
     module = emit(graph)
     if stage == "code":
         return str(module.code).strip()

@@ -2,102 +2,37 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..dsl.diagnostics import Diagnostic, LossError
-from ..dsl.host import PRESENT, evaluate
 from ..dsl.inputs import BY_NAME, buffer_of
 from ..dsl.live import buffers
 from ..dsl.typed import Expr, TypedProgram
 from .backend import graph_breaks, missing_compiler, warn_once
 from .call import base_name
 from .emit import argument_names, emit
-from .events import CompileEvent, publish
-from .frames import Frames, prepare
-from .ir import Graph
-from .lower import HostSlot, Lowered, lower, lower_values
+from .events import compiling
+from .frames import Frames
+from .gradients import Made, carrying, value_and_gradients, with_gradients
+from .ir import DIFFERENTIATED
+from .lower import Lowered, lower, lower_values
+from .numbers import Numbers
 from .passes import optimise
 from .resolve import ExternCall, Resolved, resolve
-from .specialise import Facts, Schedule, weight
+from .specialise import Facts, Schedule
+from .variants import GraphRun, Key, Part, Result, Stats, Variant, reference
+from .windows.direct import Direct, is_direct
+from .windows.routes import AUTO, choose, route_of, runner, with_kernels
 
+EAGER = "eager"
 MAIN = "main"
 """The part of a variant that has its terms; others make what extern functions and memories begin with."""
-
-
-class Stats:
-    """What was compiled so far.
-
-    Attributes:
-        predicted: graphs that the calls so far should have needed: one per variant, image size class, dtype, device
-            and pattern of inputs that carry gradients.
-        graphs: graphs that were handed to the backend.
-        graph_breaks: places where torch had to leave the graph.
-        compile_seconds: time that first calls took, compilation included.
-    """
-
-    def __init__(self) -> None:
-        self.predicted = 0
-        self.graphs = 0
-        self.graph_breaks = 0
-        self.compile_seconds = 0.0
-
-    @property
-    def recompiles(self) -> int:
-        """Graphs beyond the predicted ones: a value that should not have mattered did."""
-        return max(0, self.graphs - self.predicted)
-
-    def __repr__(self) -> str:
-        return (
-            f"Stats(graphs={self.graphs}, predicted={self.predicted}, recompiles={self.recompiles}, "
-            f"graph_breaks={self.graph_breaks}, compile_seconds={self.compile_seconds:.1f})"
-        )
-
-
-class Key(NamedTuple):
-    """Everything that decides which graph a call needs. The number of gaussians is not part of it."""
-
-    facts: Facts
-    part: str
-    size: tuple[Any, ...]
-    dtype: torch.dtype
-    device: torch.device
-    gradients: tuple[bool, ...]
-    grad_mode: bool
-
-
-class Variant(NamedTuple):
-    """A compiled graph with the names of its inputs and the numbers that the host supplies."""
-
-    call: Callable[..., tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]]
-    part: Part
-    terms: tuple[str, ...]
-    dynamic: tuple[tuple[int, ...], ...]
-
-
-class Part(NamedTuple):
-    """A graph of a variant: the numbers of its host, and its inputs with the spaces that they have."""
-
-    graph: Graph
-    slots: tuple[HostSlot, ...]
-    names: tuple[str, ...]
-    spaces: tuple[str, ...]
-
-
-class Result(NamedTuple):
-    """One evaluation: the total (0-d), the raw term values `[T]` in the order of ``names``, empty regions, outputs."""
-
-    total: Tensor
-    values: Tensor
-    names: tuple[str, ...]
-    empty_regions: Tensor
-    outputs: dict[str, Tensor]
 
 
 class CompiledProgram:
@@ -106,11 +41,13 @@ class CompiledProgram:
     Args:
         program: the checked program.
         backend: "inductor", "eager" (no compilation), or any backend that `torch.compile` knows.
+        kernels: what computes windows: "auto" chooses; see `windows.routes`.
     """
 
-    def __init__(self, program: TypedProgram, backend: str = "inductor") -> None:
+    def __init__(self, program: TypedProgram, backend: str = "inductor", kernels: str = AUTO) -> None:
         self.program = program
         self.backend = backend
+        self.kernels = kernels
         self.schedule = Schedule(program)
         self.stats = Stats()
         self._resolved: dict[Facts, Resolved] = {}
@@ -166,7 +103,7 @@ class CompiledProgram:
             graph = optimise(lowered.graph)
             names = tuple(argument_names(graph)[:-1])
             spaces = {node.attr: node.shape.space for node in graph.nodes if node.op == "input"}
-            found = Part(graph, lowered.slots, names, tuple(spaces[n] for n in names))
+            found = Part(graph, Numbers(lowered.slots), names, tuple(spaces[n] for n in names))
             self._parts[facts, name] = found
         return found
 
@@ -221,99 +158,124 @@ class CompiledProgram:
         graph = self.part(facts, part)
         bound = [tensors[name] for name in graph.names]
         if not bound:
-            total, values, empty, outputs = emit(graph.graph)(torch.tensor(self._numbers(graph.slots, env) or [0.0]))
-            return _result(graph, facts.terms, total, values, empty, outputs)
-        key, dynamic = self._key(facts, part, graph, bound)
+            made = Made(*emit(graph.graph)(torch.tensor(graph.numbers(env) or [0.0])))
+            return _result(graph, facts.terms, made)
+        like, tracking = reference(bound), torch.is_grad_enabled()
+        gradients = tuple(tracking and t.requires_grad for t in bound)
+        key = Key(facts, part, (), like.dtype, like.device, gradients)
         variant = self._variants.get(key)
         if variant is None:
-            terms = facts.terms if part == MAIN else ()
-            return self._first_call(key, Variant(emit(graph.graph), graph, terms, dynamic), bound, env)
+            size, dynamic = self._frames.classes(graph.names, graph.spaces, bound)
+            key = key._replace(size=size)
+            variant = self._variants.get(key)
+            if variant is None:
+                return self._first_call(key, graph, dynamic, bound, env)
         return self._run(variant, bound, env)
 
-    def _key(
-        self, facts: Facts, part: str, graph: Part, bound: list[Tensor]
-    ) -> tuple[Key, tuple[tuple[int, ...], ...]]:
-        size, dynamic = self._frames.classes(graph.names, graph.spaces, bound)
-        grad_mode = torch.is_grad_enabled()
-        gradients = tuple(grad_mode and t.requires_grad for t in bound)
-        reference = _reference(bound)
-        return Key(facts, part, size, reference.dtype, reference.device, gradients, grad_mode), dynamic
-
     def _run(self, variant: Variant, bound: list[Tensor], env: Mapping[str, Any]) -> Result:
-        reference = _reference(bound)
-        numbers = self._numbers(variant.part.slots, env)
-        host = torch.tensor(numbers or [0.0], dtype=reference.dtype)
-        if reference.device.type != "cpu":
-            host = host.pin_memory().to(reference.device, non_blocking=True)
-        args = [prepare(t, d) for t, d in zip(bound, variant.dynamic)]
-        if torch.is_autocast_enabled(reference.device.type):
-            with torch.autocast(reference.device.type, enabled=False):
-                made = variant.call(*args, host)
+        numbers = variant.part.numbers(env)
+        if variant.wanted:
+            made = with_gradients(variant.run, bound, numbers, variant.wanted)
+        elif variant.tracked:
+            made = variant.run(bound, numbers)
         else:
-            made = variant.call(*args, host)
-        return _result(variant.part, variant.terms, *made)
+            with torch.no_grad():
+                made = variant.run(bound, numbers)
+        return _result(variant.part, variant.terms, made)
 
-    def _numbers(self, slots: tuple[HostSlot, ...], env: Mapping[str, Any]) -> list[float]:
-        memo: dict[int, Any] = {}
-        numbers: list[float] = []
-        for slot in slots:
-            if not all(bool(evaluate(condition, env, memo)) == truth for condition, truth in slot.path):
-                numbers.append(1.0)
-                continue
-            number = weight(list(slot.factors), env) if slot.value is None else float(evaluate(slot.value, env, memo))
-            limit = slot.value is not None and slot.value.op == "param"  # `inf` as a limit that nothing reaches
-            if math.isnan(number) or (math.isinf(number) and not limit):
-                raise LossError([_not_finite(slot, number, env)])
-            numbers.append(number)
-        return numbers
-
-    def _first_call(self, key: Key, variant: Variant, bound: list[Tensor], env: Mapping[str, Any]) -> Result:
-        module = variant.call  # code of its own: torch limits how often one piece of code may be compiled
+    def _first_call(
+        self, key: Key, part: Part, dynamic: tuple[tuple[int, ...], ...], bound: list[Tensor], env: Mapping[str, Any]
+    ) -> Result:
         self.stats.predicted += 1
         backend = self._usable_backend(key.device)
-        call: Callable[..., Any] = module
-        if backend == "eager":
-            self.stats.graphs += 1
-        else:
-            call = torch.compile(module, fullgraph=True, backend=self._counting(backend))
-        variant = self._variants[key] = variant._replace(call=call)
-        if backend == "eager":
-            return self._run(variant, bound, env)
-        publish(CompileEvent("start", f"compiling the loss graph: {self._reason(key)}"))
-        breaks = graph_breaks()
-        started = time.perf_counter()
-        try:
-            with warnings.catch_warnings():
-                # Tracing looks at `.grad` of the views that stand for parameters; nobody needs to hear of it.
-                warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-                result = self._run(variant, bound, env)
-        except torch._dynamo.exc.BackendCompilerFailed as problem:
-            result = self._without_compiler(key, variant._replace(call=module), bound, env, problem)
-        seconds = time.perf_counter() - started
-        self.stats.compile_seconds += seconds
+        breaks, started = graph_breaks(), time.perf_counter()
+        with nullcontext() if backend == EAGER else compiling(f"the loss graph: {self._reason(key)}"):
+            result = self._attempt(key, part, dynamic, backend, bound, env)
+        self.stats.compile_seconds += time.perf_counter() - started
         self.stats.graph_breaks += graph_breaks() - breaks
-        publish(CompileEvent("end", f"compiled the loss graph in {seconds:.1f} s", seconds))
         return result
 
-    def _without_compiler(
+    def _attempt(
         self,
         key: Key,
-        variant: Variant,
+        part: Part,
+        dynamic: tuple[tuple[int, ...], ...],
+        backend: str,
         bound: list[Tensor],
         env: Mapping[str, Any],
-        problem: BaseException,
     ) -> Result:
+        """The first result, of the best way to evaluate a part that works."""
+        planned = self._planned(key, part, backend)
+        for variant in self._attempts(key, planned, dynamic, backend):
+            direct = isinstance(variant.run, Direct)
+            self._variants[key._replace(size=()) if direct else key] = variant
+            if direct or backend == EAGER:
+                self.stats.graphs += 1
+            try:
+                with warnings.catch_warnings():
+                    # Tracing looks at `.grad` of the views that stand for parameters; nobody needs to hear of it.
+                    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+                    return self._run(variant, bound, env)
+            except torch._dynamo.exc.BackendCompilerFailed as problem:
+                self._warn_of(problem)
+                break
+            except torch._dynamo.exc.TorchDynamoException:
+                if not variant.wanted:
+                    raise  # the ordinary way of autograd is the last
+        variant = self._variants[key] = self._eager(key, part, dynamic)
+        return self._run(variant, bound, env)
+
+    def _planned(self, key: Key, part: Part, backend: str) -> Part:
+        """The part with window kernels in it, where there are any and they can be used here."""
+        if key.part != MAIN:
+            return part
+        gradients = frozenset(n for n, carries in zip(part.names, key.gradients) if carries)
+        graph = with_kernels(part.graph, gradients, choose(self.kernels, backend, key.device, key.dtype), key.dtype)
+        if graph is part.graph:
+            return part
+        return part._replace(graph=graph)
+
+    def _attempts(self, key: Key, part: Part, dynamic: tuple[tuple[int, ...], ...], backend: str) -> Iterator[Variant]:
+        """Ways to evaluate a part, the best first."""
+        terms = key.facts.terms if key.part == MAIN else ()
+        tracked = any(key.gradients)
+        wanted: tuple[int, ...] = ()
+        direct = key.device.type == "cpu" and is_direct(part.graph)
+        if tracked and key.part == MAIN and (direct or backend != EAGER):
+            reached = carrying(part.graph)
+            wanted = tuple(i for i, n in enumerate(part.names) if key.gradients[i] and n in reached)
+            tracked = False
+        if direct:
+            run: Callable[..., Any] = Direct(part.graph, part.names, wanted, runner(route_of(part.graph)))
+            yield Variant(run, part, terms, wanted)
+        if wanted:
+            run = self._compiled(value_and_gradients(emit(part.graph, part.names, DIFFERENTIATED), wanted), backend)
+            yield Variant(GraphRun(run, dynamic, detached=True), part, terms, wanted)
+            tracked = True
+        module = emit(
+            part.graph, part.names
+        )  # code of its own: torch limits how often one piece of code may be compiled
+        run = module if backend == EAGER else self._compiled(module, backend)
+        yield Variant(GraphRun(run, dynamic, detached=not tracked), part, terms, (), tracked)
+
+    def _compiled(self, function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+        return torch.compile(function, fullgraph=True, backend=self._counting(backend))
+
+    def _eager(self, key: Key, part: Part, dynamic: tuple[tuple[int, ...], ...]) -> Variant:
+        terms = key.facts.terms if key.part == MAIN else ()
+        tracked = any(key.gradients)
+        return Variant(GraphRun(emit(part.graph, part.names), dynamic, detached=not tracked), part, terms, (), tracked)
+
+    def _warn_of(self, problem: BaseException) -> None:
         first = str(problem).strip().splitlines()
         warnings.warn(
             f"the loss runs without compilation, because the backend `{self.backend}` failed: "
             f"{first[0] if first else type(problem).__name__}",
-            stacklevel=4,
+            stacklevel=5,
         )
-        self._variants[key] = variant
-        return self._run(variant, bound, env)
 
     def _reason(self, key: Key) -> str:
-        first = len(self._variants) == 1
+        first = not self._variants
         what = key.facts.describe() if key.part == MAIN else f"{key.part} of {key.facts.describe()}"
         return f"{what}{self._frames.describe(key.size)}{' (the first call)' if first else ' (new here)'}"
 
@@ -354,22 +316,6 @@ def given_input(argument: Expr) -> str:
     return "" if made else f"{base_name(name)[0]}state.{spec.raw[0]}" if spec is not None and spec.raw[0] else name
 
 
-def _reference(bound: list[Tensor]) -> Tensor:
-    return next((t for t in bound if t.is_floating_point()), bound[0])
-
-
-def _result(part: Part, terms: tuple[str, ...], total: Tensor, values: Tensor, empty: Tensor, more: Any) -> Result:
-    outputs = {name: value for (name, _), value in zip(part.graph.outputs, more)}
-    return Result(total, values, terms, empty, outputs)
-
-
-def _not_finite(slot: HostSlot, number: float, env: Mapping[str, Any]) -> Diagnostic:
-    at: Expr = slot.value if slot.value is not None else slot.factors[0][1]
-    return Diagnostic(
-        "BND008",
-        f"`{slot.name}` is {number} at step {int(env['step'])}",
-        at.source,
-        at.span,
-        notes=[f"`{name}` is {value}" for name, value in env.items() if name not in ("progress", PRESENT)],
-        help=["keep divisors and arguments of `log` above 0 over the whole run, for instance with `max(x, 1e-6)`"],
-    )
+def _result(part: Part, terms: tuple[str, ...], made: Made) -> Result:
+    outputs = {name: value for (name, _), value in zip(part.graph.outputs, made.outputs)}
+    return Result(made.total, made.terms, terms, made.empty, outputs)

@@ -18,8 +18,9 @@ INDUCTOR_SPLIT = 4096
 TINY = 16
 """Up to this side an image has a graph of its own: a filter can leave it with one pixel, which is never open."""
 
-ROWS, IMAGE = (0,), (1, 2)
-"""Dimensions that are left open: of gaussians and points, and of images of a size that is not the first."""
+ROWS, MANY, IMAGE = (-1,), (0,), (1, 2)
+"""Dimensions that are left open: any number of gaussians or points, 0 and 1 among them; more of them than
+`INDUCTOR_SPLIT`, for which the code is faster; and the size of images that do not have the first one's."""
 
 
 class Frames:
@@ -27,11 +28,21 @@ class Frames:
 
     def __init__(self) -> None:
         self._first: dict[str, tuple[int, ...]] = {}
+        self._known: dict[tuple[Any, ...], tuple[tuple[Any, ...], tuple[tuple[int, ...], ...]]] = {}
 
     def classes(
         self, names: tuple[str, ...], spaces: tuple[str, ...], bound: list[Tensor]
     ) -> tuple[tuple[Any, ...], tuple[tuple[int, ...], ...]]:
         """What of the sizes decides the graph, and which dimensions of each tensor are left open."""
+        key = (names, spaces, tuple(t.shape for t in bound))
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._classes(names, spaces, bound)
+        return found
+
+    def _classes(
+        self, names: tuple[str, ...], spaces: tuple[str, ...], bound: list[Tensor]
+    ) -> tuple[tuple[Any, ...], tuple[tuple[int, ...], ...]]:
         sizes: dict[str, tuple[int, ...]] = {}
         fixed: list[tuple[str, tuple[int, ...]]] = []
         for name, space, t in zip(names, spaces, bound):
@@ -43,14 +54,29 @@ class Frames:
             elif t.dim() > 2:
                 fixed.append((name, tuple(t.shape[1:])))
         found = {view: self._class(view, size, sizes) for view, size in sizes.items()}
+        rows = self._rows(names, spaces, bound)
+        if rows == MANY:
+            fixed.append(("rows", MANY))
         dynamic: list[tuple[int, ...]] = []
         for name, space in zip(names, spaces):
             view, _, layout = space.rpartition(":")
             if layout == "pixels":
                 dynamic.append(IMAGE if isinstance(found[view][-1], str) else ())
             else:
-                dynamic.append(ROWS if _is_rows(layout, name) else ())
+                dynamic.append(rows if _is_rows(layout, name) else ())
         return (*sorted(found.items()), *fixed), tuple(dynamic)
+
+    def _rows(self, names: tuple[str, ...], spaces: tuple[str, ...], bound: list[Tensor]) -> tuple[int, ...]:
+        """How the numbers of gaussians and points are left open."""
+        layouts = [space.rpartition(":")[2] for space in spaces]
+        counted = [_is_rows(layout, name) for layout, name in zip(layouts, names)]
+        others = {n for t, rows in zip(bound, counted) for n in t.shape[1 if rows else 0 :]}
+        counts = {t.shape[0] for t, rows in zip(bound, counted) if rows}
+        single = len({space for space, rows in zip(spaces, counted) if rows}) == 1
+        # Of several that are equal by chance torch would think that they always are.
+        if single and min(counts) > INDUCTOR_SPLIT and not counts & others:
+            return MANY
+        return ROWS
 
     def _class(self, view: str, size: tuple[int, ...], sizes: dict[str, tuple[int, ...]]) -> tuple[Any, ...]:
         first = self._first.setdefault(view, size)
@@ -81,12 +107,14 @@ def _is_rows(layout: str, name: str) -> bool:
 
 def prepare(t: Tensor, dynamic: tuple[int, ...]) -> Tensor:
     """An input in the form that never recompiles: any number of rows, and any image size if asked for."""
-    if not dynamic:
-        return t
     # A view is no leaf: torch fixes the shape of parameters, but not of what is made from them.
-    view = t.view_as(t)
+    return mark(t.view_as(t), dynamic) if dynamic else t
+
+
+def mark(t: Tensor, dynamic: tuple[int, ...]) -> Tensor:
+    """The tensor itself, with its open dimensions marked for the compiler."""
     if dynamic == ROWS:
-        mark_unbacked(view, 0)
-    else:
-        torch._dynamo.mark_dynamic(view, dynamic)
-    return view
+        mark_unbacked(t, 0)
+    elif dynamic:
+        torch._dynamo.mark_dynamic(t, dynamic)
+    return t

@@ -113,7 +113,7 @@ class Interpreter:
             return self._call(e, guard)
         if e.op == "component":
             x = self._wide(self.value(e.args[0], _uniform(guard)), e.args[0])
-            return regions.component(x, e.value)
+            return regions.component(x, e.value) if isinstance(x, Tensor) and x.dim() else x
         if e.op == "field":
             return self.value(e.args[0], guard)[e.value]
         args = self._aligned([self.value(a, guard) for a in e.args], e)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..dsl.diagnostics import Diagnostic, LossError
-from ..dsl.host import PRESENT, environment, evaluate
+from ..dsl.host import PRESENT, Tape, environment, evaluate
 from ..dsl.live import Zeros, where_read
 from ..dsl.typed import Expr, TypedProgram, TypedTerm
 from ..dsl.types import STEP, VIEW
@@ -80,6 +80,10 @@ class Schedule:
     def __init__(self, program: TypedProgram) -> None:
         self.program = program
         self._zeros: dict[object, Zeros] = {}
+        self._tapes: dict[int, Tape] = {}
+        self._facts: dict[Facts, Facts] = {}
+        self._simple: dict[Any, Facts] = {}
+        self._last: tuple[Any, tuple[frozenset[str], tuple[tuple[str, bool | str], ...]]] = (None, (frozenset(), ()))
         self._inputs: dict[Facts, frozenset[str]] = {}
         self._memories: dict[object, frozenset[str]] = {}
         self.optional = frozenset(name for name, info in program.inputs.items() if info.optional)
@@ -90,6 +94,7 @@ class Schedule:
         self._background = any(e.op == "input" and e.value == "background" for root in roots for e in root.walk())
         self._views = any(info.kind == VIEW or info.kind.element == VIEW for info in program.inputs.values())
         self._lists = {id(e): e for root in roots for o in root.walk() if o.op == "over" for e in o.args[:1]}
+        self._asked = bool(self.optional) or self._has or self._views or self._background
         self.host_inputs = tuple(info for info in program.inputs.values() if info.stage == STEP)
 
     def params(self) -> dict[str, float | bool | str]:
@@ -118,17 +123,26 @@ class Schedule:
 
     def zeros(self, present: frozenset[str] | None = None) -> Zeros:
         """Which values the parameters now in force make 0; found out once for each set of parameters that are."""
-        zero = frozenset(name for name, info in self.program.params.items() if info.value == 0)
-        key = (zero, self.fixed(), present)
+        key = (self._settings(), present)
         found = self._zeros.get(key)
         if found is None:
-            found = self._zeros[key] = Zeros({**dict.fromkeys(zero, 0.0), **dict(self.fixed())}, present)
+            zero, fixed = key[0]
+            found = self._zeros[key] = Zeros({**dict.fromkeys(zero, 0.0), **dict(fixed)}, present)
         return found
+
+    def _settings(self) -> tuple[frozenset[str], tuple[tuple[str, bool | str], ...]]:
+        """The parameters that are 0, and the modes and flags with their values."""
+        values = tuple(info.value for info in self.program.params.values())
+        if values != self._last[0]:
+            params = self.program.params.items()
+            zero = frozenset(name for name, info in params if info.value == 0)
+            fixed = tuple((name, info.value) for name, info in params if isinstance(info.value, (bool, str)))
+            self._last = values, (zero, fixed)
+        return self._last[1]
 
     def fixed(self) -> tuple[tuple[str, bool | str], ...]:
         """The modes and flags with their values."""
-        params = self.program.params.items()
-        return tuple((name, info.value) for name, info in params if isinstance(info.value, (bool, str)))
+        return self._settings()[1]
 
     def active(self, env: Mapping[str, Any], group: str | None = None) -> tuple[TypedTerm, ...]:
         """The terms that exist: their condition holds, and no parameter makes them 0; all groups, or one."""
@@ -138,8 +152,14 @@ class Schedule:
             for t in self.program.terms
             if (group is None or t.group == group)
             and not zeros.is_zero(t.value)
-            and (t.when is None or (zeros.decide(t.when) is not False and evaluate(t.when, env)))
+            and (t.when is None or (zeros.decide(t.when) is not False and self._holds(t.when, env)))
         )
+
+    def _holds(self, when: Expr, env: Mapping[str, Any]) -> bool:
+        tape = self._tapes.get(id(when))
+        if tape is None:
+            tape = self._tapes[id(when)] = Tape([when])
+        return bool(tape(env)[0])
 
     def facts(
         self,
@@ -150,7 +170,11 @@ class Schedule:
     ) -> Facts:
         """The variant of a step; ``lengths`` of the lists that the host gives, 1 for those that are not in it."""
         terms = tuple(t.name for t in self.active(env, group))
-        present = frozenset(env[PRESENT]) - {"mask"} if self._asks() else frozenset()
+        simple = not self.program.memories and not self._lists
+        key = (terms, has_mask, env[PRESENT] if self._asked else None, self._settings())
+        if simple and key in self._simple:
+            return self._simple[key]
+        present = frozenset(env[PRESENT]) - {"mask"} if self._asked else frozenset()
         zeros = self.zeros()
         updates = memories = frozenset[str]()
         if self.program.memories:
@@ -164,7 +188,11 @@ class Schedule:
             else:
                 counts[str(several.value)] = (lengths or {}).get(str(several.value), 1)
         listed = tuple(sorted(counts.items()))
-        return Facts(terms, has_mask, zeros.zero_params, present, self.fixed(), listed, updates, memories)
+        made = Facts(terms, has_mask, zeros.zero_params, present, self.fixed(), listed, updates, memories)
+        made = self._facts.setdefault(made, made)  # one object for equal facts: they are looked up several times a step
+        if simple:
+            self._simple[key] = made
+        return made
 
     def _used_memories(
         self, env: Mapping[str, Any], group: str | None, terms: tuple[str, ...]
@@ -204,9 +232,6 @@ class Schedule:
                 info = self.program.memories[name]
                 pending += [info.init, *([info.update] if name in renewed else [])]
         return frozenset(found)
-
-    def _asks(self) -> bool:
-        return bool(self.optional) or self._has or self._views or self._background
 
     def inputs(self, facts: Facts) -> frozenset[str]:
         """Fixed inputs and regions that the terms of a variant read."""

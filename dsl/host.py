@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from .interval import inf
@@ -83,6 +84,54 @@ def _evaluate(e: Expr, env: Mapping[str, Value], memo: dict[int, Value]) -> Valu
     if e.op == "call":
         return call_host(e, args)
     return OPERATORS[e.op](*args)
+
+
+class Tape:
+    """Host-stage expressions as a list of operations, made once and evaluated at every step: what `evaluate` gives.
+
+    Args:
+        roots: the expressions; what they share is evaluated once.
+    """
+
+    def __init__(self, roots: Sequence[Expr]) -> None:
+        place: dict[int, int] = {}
+        self._steps: list[tuple[Callable[..., Value], tuple[int, ...] | None]] = []
+        for root in roots:
+            for node in root.operands_first(place):
+                place[id(node)] = len(self._steps)
+                reads = None if node.op in _READS else tuple(place[id(a)] for a in node.args)
+                self._steps.append((_operation(node), reads))
+        self._results = [place[id(root)] for root in roots]
+
+    def __call__(self, env: Mapping[str, Value]) -> list[Value]:
+        """The values of the roots."""
+        values: list[Value] = []
+        for operation, reads in self._steps:
+            values.append(operation(env) if reads is None else operation(*[values[i] for i in reads]))
+        return [values[i] for i in self._results]
+
+
+_READS = frozenset({"const", "param", "input", "size", "has"})
+"""Expressions that are read from the environment, or known."""
+
+
+def _operation(e: Expr) -> Callable[..., Value]:
+    """What computes an expression: from the environment, or from its operands."""
+    if e.op == "const":
+        return lambda env, value=e.value: value
+    if e.op in ("param", "input", "size"):
+        return itemgetter(e.value)
+    if e.op == "has":
+        return lambda env, names=e.value: all(name in env[PRESENT] for name in names)
+    if e.op == "tuple":
+        return lambda *args: args
+    if e.op != "call":
+        return OPERATORS[e.op]
+    record = e.builtin
+    if record.host is not None and not record.needs and not any(p.variadic for p in record.parsed.params):
+        host, names = record.host, e.names
+        return lambda *args: host(**dict(zip(names, args)))
+    return lambda *args: call_host(e, list(args))
 
 
 def call_host(e: Expr, args: list[Value]) -> Value:

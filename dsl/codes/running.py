@@ -93,6 +93,12 @@ CODES: tuple[Code, ...] = (
         why="Only a scalar has a gradient that can be descended.",
     ),
     Code(
+        id="RUN017",
+        slug="kernels-unavailable",
+        what="The kernels that were asked for cannot run on this machine, device or dtype.",
+        why="Others in their place would give the same numbers, but not at the speed that was asked for.",
+    ),
+    Code(
         id="RUN020",
         slug="bad-render-request",
         what="A renderer was given gaussians, cameras or names of buffers that do not fit together.",
