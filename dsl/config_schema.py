@@ -138,6 +138,16 @@ class TrainConfig:
     )
     lr: LrConfig = _option("Factors on the learning rates.", LrConfig)
     backend: str = _option("What compiles the loss.", "inductor", choices=("inductor", "eager", "aot_eager"))
+    kernels: str = _option(
+        "What computes SSIM windows; `auto` takes the fastest that runs here.",
+        "auto",
+        choices=("auto", "torch", "cpp", "triton", "fused_ssim", "fussim"),
+    )
+    view_cache: int = _option(
+        "Megabytes for what the loss makes of a view's own data alone, until the view comes up again; 0 keeps nothing.",
+        0,
+        ge=0,
+    )
     device: str = _option(
         "Where training runs; `auto` takes CUDA where there is one.", "auto", choices=("auto", "cpu", "cuda")
     )

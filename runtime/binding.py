@@ -24,6 +24,8 @@ class Binder:
         self.program = program
         self.device = device
         self._checked: set[tuple[Any, ...]] = set()
+        # Signatures of tensors that are bound as they are, or in another shape.
+        self._plain: dict[tuple[Any, ...], tuple[torch.Size | None, ...]] = {}
         self._wide: dict[int, tuple[Tensor, Tensor]] = {}
         roots = program.values() + program.conditions()
         self._sizes = sorted({e.value for root in roots for e in root.walk() if e.op == "size"})
@@ -49,15 +51,14 @@ class Binder:
         Raises:
             LossError: an input is missing or does not fit.
         """
-        found: dict[str, Tensor] = {}
         inner = dict(known or {})
-        for name in names:
-            if name in inner:
-                continue
-            try:
-                value = self.lookup.find(name, given)
-            except Misfit as misfit:
-                raise LossError([self._problem(misfit.code, name, str(misfit), misfit.help)]) from None
+        given_values = {name: self._given(name, given) for name in names if name not in inner}
+        plain = None if inner else self._signature(given_values)
+        shapes = self._plain.get(plain) if plain is not None else None
+        if shapes is not None:
+            return {n: x if s is None else x.view(s) for (n, x), s in zip(given_values.items(), shapes)}
+        found: dict[str, Tensor] = {}
+        for name, value in given_values.items():
             if value is None:
                 raise LossError([self._missing(name, given)])
             if not isinstance(value, Tensor):
@@ -81,7 +82,25 @@ class Binder:
         every = {**found, **{n: inner[n].to(place) for n in names if n in inner}}
         exact = any(t.dtype == torch.float64 for t in every.values())
         dtype = torch.float64 if exact else torch.float32
-        return {n: (t.to(dtype) if t.is_floating_point() else t).contiguous() for n, t in every.items()}
+        bound = {n: (t.to(dtype) if t.is_floating_point() else t).contiguous() for n, t in every.items()}
+        if plain is not None and all(_is_same(bound[n], value) for n, value in given_values.items()):
+            self._plain[plain] = tuple(None if bound[n] is x else bound[n].shape for n, x in given_values.items())
+        return bound
+
+    def _given(self, name: str, given: Mapping[str, Any]) -> Any:
+        try:
+            return self.lookup.find(name, given)
+        except Misfit as misfit:
+            raise LossError([self._problem(misfit.code, name, str(misfit), misfit.help)]) from None
+
+    def _signature(self, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """What decides how tensors are bound; None if something else was given."""
+        parts: list[Any] = [self._zero_params()]
+        for name, value in values.items():
+            if not isinstance(value, Tensor):
+                return None
+            parts.append((name, value.shape, value.dtype, value.device, value.is_contiguous()))
+        return tuple(parts)
 
     def no_list(self, name: str, value: Any) -> Diagnostic:
         """The finding that an input that is a list was given as something else."""
@@ -309,6 +328,12 @@ class Binder:
 
 def _is_on(found: torch.device, wanted: torch.device) -> bool:
     return found.type == wanted.type and wanted.index in (None, found.index)
+
+
+def _is_same(bound: Tensor, given: Tensor) -> bool:
+    """Whether a tensor was bound as it is, but perhaps for its shape."""
+    alike = bound.dtype == given.dtype and bound.data_ptr() == given.data_ptr() and bound.numel() == given.numel()
+    return bound is given or (alike and given.is_contiguous() and bound.is_contiguous())
 
 
 def _name(value: object) -> str:

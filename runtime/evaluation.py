@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..compiler.compiled import CompiledProgram, Result, given_input, is_computed
+from ..compiler.compiled import CompiledProgram, given_input, is_computed
 from ..compiler.resolve import ExternCall
 from ..compiler.specialise import BACKGROUND_IMAGE, Facts
+from ..compiler.variants import Result
 from ..dsl.builtins.shapes import letters
 from ..dsl.diagnostics import LossError
 from ..dsl.host import evaluate
@@ -18,10 +19,12 @@ from ..dsl.inputs import HOST_SIZES, VIEW_FIELDS
 from ..dsl.typed import Expr, TypedProgram
 from ..dsl.types import VIEW
 from .binding import Binder
+from .blocks import CallNames, joined
 from .externs import Externs, passed
 from .lookup import EXTRA, ViewFields, item_field
 from .memories import Memories, filled, is_per_gaussian
 from .shaping import dimensions
+from .view_cache import Named, ViewCache, Views
 
 FIELDS_OF_VIEWS = (*VIEW_FIELDS, "normals_from_depth", "distortion", "visible", "radii")
 
@@ -90,43 +93,152 @@ def _readable(binder: Binder, field: str, view: Any) -> bool:
     return binder.lookup.find(field, ViewFields(view)) is not None
 
 
-class Evaluation:
-    """Runs the parts of a variant."""
+class Prepared(NamedTuple):
+    """A variant with the tensors that its graph reads; ``known`` are those that no caller gives.
 
-    def __init__(self, compiled: CompiledProgram, binder: Binder, memories: Memories, externs: Externs) -> None:
+    ``program`` evaluates it: the loss itself, or one that has a part of its own for what is kept of a view.
+    """
+
+    program: CompiledProgram
+    facts: Facts
+    tensors: dict[str, Tensor]
+    known: dict[str, Tensor]
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the tensors are; None if there are none."""
+        return next((t.device for t in self.tensors.values()), None)
+
+
+class Evaluation:
+    """Runs the parts of a variant, with what is kept of a view in ``cache``, if there is one."""
+
+    def __init__(
+        self,
+        compiled: CompiledProgram,
+        binder: Binder,
+        memories: Memories,
+        externs: Externs,
+        cache: ViewCache | None = None,
+    ) -> None:
         self.compiled, self.binder, self.memories, self.externs = compiled, binder, memories, externs
+        self.views = Views(compiled, binder, cache) if cache else None
+        self._call_names = CallNames()
+        self._plain: dict[Facts, bool] = {}
 
     def __call__(
-        self, facts: Facts, given: Mapping[str, Any], env: Mapping[str, Any], step: int
+        self,
+        facts: Facts,
+        given: Mapping[str, Any],
+        env: Mapping[str, Any],
+        step: int,
+        blocks: Sequence[Facts] = (),
+        view: Named | None = None,
     ) -> tuple[Result, torch.device | None]:
-        """Evaluate a step, and the device of its inputs; None where it reads no tensor."""
-        self.binder.forget()
-        known = self.known(facts, given, env, step)
-        names = self.compiled.part(facts).names
-        tensors = self.binder.bind(names, given, known)
-        self.binder.forget()
-        result = self.compiled(facts, tensors, env)
-        if torch.is_grad_enabled():
-            for name, value in result.outputs.items():
-                memory_name = name.partition(":")[2]
-                self.memories.renew(memory_name, step, filled(value, tuple(known[name].shape), known[name]))
-        return result, next(iter(tensors.values())).device if tensors else None
+        """Evaluate a step, and the device of its inputs; None where it reads no tensor.
 
-    def known(self, facts: Facts, given: Mapping[str, Any], env: Mapping[str, Any], step: int) -> dict[str, Tensor]:
-        """The inputs of the terms that no caller gives: memories, and what extern functions return."""
+        Args:
+            facts: the variant of the step.
+            given: the arguments of the call.
+            env: its host values.
+            step: counted from 0.
+            blocks: the variants that make it up, see `Blocks`; (): it is evaluated as a whole.
+            view: the name of the view, for what is kept of it; None: its tensors tell it.
+        """
+        if len(blocks) < 2 and self.views is None and self._is_plain(facts):
+            tensors = self.binder.bind(self.compiled.part(facts).names, given)
+            self.binder.forget()
+            return self.compiled(facts, tensors, env), next((t.device for t in tensors.values()), None)
+        prepared = self.prepare(facts, given, env, step, blocks, view, keep=True)
+        results = [(part.program(part.facts, part.tensors, env), part.device) for part in prepared]
+        if torch.is_grad_enabled():
+            for part, (result, _) in zip(prepared, results):
+                for name, value in result.outputs.items():  # of blocks that renew the same memory the first one counts
+                    like = part.known[name]
+                    self.memories.renew(name.partition(":")[2], step, filled(value, tuple(like.shape), like))
+        if len(results) == 1:
+            return results[0]
+        return joined(results, facts.terms), next((device for _, device in results if device is not None), None)
+
+    def _is_plain(self, facts: Facts) -> bool:
+        """Whether a variant has no memories and calls no functions of the host."""
+        found = self._plain.get(facts)
+        if found is None:
+            resolved = self.compiled.resolved(facts)
+            found = self._plain[facts] = not (resolved.externs or resolved.memories)
+        return found
+
+    def prepare(
+        self,
+        facts: Facts,
+        given: Mapping[str, Any],
+        env: Mapping[str, Any],
+        step: int,
+        blocks: Sequence[Facts] = (),
+        view: Named | None = None,
+        keep: bool = False,
+    ) -> list[Prepared]:
+        """What each block of a step needs, see `__call__`. A function of the host is called once for all of them.
+
+        Without ``keep`` nothing of a view is kept, nor is used what is.
+        """
+        self.binder.forget()
+        made: dict[int, dict[str, Tensor]] = {}
+        prepared = []
+        for block in blocks or (facts,):
+            known = self.known(block, given, env, step, facts, made)
+            if self.views is None:
+                program, tensors = self.compiled, self.binder.bind(self.compiled.part(block).names, given, known)
+            else:
+                program, tensors = self.views.bind(block, given, known, view, keep)
+            prepared.append(Prepared(program, block, tensors, known))
+        self.binder.forget()
+        return prepared
+
+    def rehearse(self, part: Prepared, env: Mapping[str, Any]) -> None:
+        """Evaluate a block on copies that share no autograd graph with what was given, and, where gradients are on,
+        its gradient: whatever has to be compiled for it is compiled, and nothing changes."""
+        leaves = {name: t.detach().requires_grad_(t.requires_grad) for name, t in part.tensors.items()}
+        total = part.program(part.facts, leaves, env).total
+        wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
+        if wanted and total.requires_grad:
+            torch.autograd.grad(total, wanted, allow_unused=True)
+
+    def known(
+        self,
+        facts: Facts,
+        given: Mapping[str, Any],
+        env: Mapping[str, Any],
+        step: int,
+        whole: Facts | None = None,
+        made: dict[int, dict[str, Tensor]] | None = None,
+    ) -> dict[str, Tensor]:
+        """The inputs of the terms that no caller gives: memories, and what extern functions return.
+
+        Args:
+            facts, given, env, step: see `__call__`.
+            whole: the variant of the step, if ``facts`` is a block of it; its inputs give memories their sizes.
+            made: what extern functions returned for other blocks; what they return for this one is added.
+        """
         known: dict[str, Tensor] = {}
+        made = {} if made is None else made
+        names = self._call_names.of(facts, self.compiled.resolved(facts))
         waiting = list(self.compiled.resolved(facts).memories)
         for level, calls in enumerate((*self.compiled.levels(facts), ())):
             for memory in list(waiting):  # what one starts as may come from a function of an earlier level
                 if _ready(self.compiled.part(facts, f"init {memory.info.name}").names, known):
                     name = memory.info.name
-                    known[f"memory:{name}"] = self._memory(name, facts, given, env, step, known)
+                    known[f"memory:{name}"] = self._memory(name, facts, given, env, step, known, whole or facts)
                     waiting.remove(memory)
-            computed = any(is_computed(a) for call in calls for a in call.args)
-            made = self._part(facts, f"externs {level}", given, env, known).outputs if computed else {}
+            new = [call for call in calls if names[call.name] not in made]
+            computed = any(is_computed(a) for call in new for a in call.args)
+            values = self._part(facts, f"externs {level}", given, env, known).outputs if computed else {}
             for call in calls:
-                arguments = [self._argument(call, i, made, given, env, known) for i in range(len(call.args))]
-                known.update(self.externs.call(call, arguments))
+                if names[call.name] not in made:
+                    arguments = [self._argument(call, i, values, given, env, known) for i in range(len(call.args))]
+                    results = self.externs.call(call, arguments)
+                    made[names[call.name]] = {name.removeprefix(call.name): t for name, t in results.items()}
+                known.update({call.name + field: t for field, t in made[names[call.name]].items()})
         return known
 
     def _part(
@@ -145,6 +257,7 @@ class Evaluation:
         env: Mapping[str, Any],
         step: int,
         known: Mapping[str, Tensor],
+        whole: Facts,
     ) -> Tensor:
         """What a memory was after the last step; at its first use, what it starts as."""
         info = self.memories.program.memories[name]
@@ -152,7 +265,7 @@ class Evaluation:
         if value is None:
             with torch.no_grad():
                 made = self._part(facts, f"init {name}", given, env, known).outputs["init"]
-            tensors = self._tensors(facts, given)
+            tensors = self._tensors(whole, given)
             like = next((t for t in tensors.values() if t.is_floating_point()), made)
             value = filled(made, self._shape(info.type.kind, tensors), like)
             self.memories.start(name, value)

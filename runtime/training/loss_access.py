@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from ...dsl.diagnostics import Diagnostic, LossError
 from ...dsl.live import where_read
 from ...dsl.source import Source, Span
 from ...dsl.typed import TypedProgram
-from ..data.base import SplatDataProvider, ViewListProvider
+from ..data.base import SplatDataItem, SplatDataProvider, ViewListProvider
 from ..data.problems import listing
 from ..loss_fn import SplatLossFn
 from .checkpoint import check_savable
@@ -52,6 +52,7 @@ class LossAccess:
         parameters = inspect.signature(loss_fn.compute_loss).parameters.values()
         self._named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
         self._open = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self._keeps, self._listed = bool(getattr(loss_fn, "view_cache", False)), False
 
     def compute(self, protocol: Mapping[str, Any], extras: Mapping[str, Any]) -> Tensor:
         """Call ``compute_loss``.
@@ -65,6 +66,8 @@ class LossAccess:
         """
         arguments = {name: value for name, value in protocol.items() if self._open or name in self._named}
         extras = {**extras, "host": self.host}
+        if self._keeps:
+            extras["view"] = self._view(protocol, extras.get("item"))
         arguments.update((name, value) for name, value in extras.items() if name in self._named)
         loss = self.fn.compute_loss(**arguments)
         if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
@@ -75,6 +78,20 @@ class LossAccess:
                 help=("reduce it to one number, for instance with `.mean()`",) if isinstance(loss, Tensor) else (),
             )
         return loss
+
+    def _view(self, protocol: Mapping[str, Any], item: Any) -> Hashable:
+        """The name of the view, for what the loss keeps of it; None unless its data is the same each time.
+
+        It is that of one view of a fixed list. A provider that chooses its items in a way of its own may augment them,
+        and so may a module that changes images in place; batches are drawn anew.
+        """
+        if not self._listed or not isinstance(item, SplatDataItem) or len(item.image) != 1:
+            return None
+        if protocol.get("target_frames") is not item.image or protocol.get("masks") is not item.mask:
+            return None
+        images = [v for v in (item.image, item.mask, item.depth_map) if v is not None]
+        changed = any(v.is_inference() or v._version > 0 for v in images)
+        return None if changed else (item.id, item.image_name)
 
     def buffers(self, step: int, available: frozenset[str]) -> frozenset[str]:
         """What the renderer has to make at a step; everything that it can if the loss does not say."""
@@ -110,6 +127,9 @@ class LossAccess:
         Raises:
             LossError: BUF002, at the place where the program reads the mask.
         """
+        # Its items are a function of the index of a view.
+        standard = isinstance(provider, ViewListProvider)
+        self._listed = standard and type(provider).next_train_data is ViewListProvider.next_train_data
         silent = getattr(type(provider), "fields", SplatDataProvider.fields) is SplatDataProvider.fields
         if silent or not getattr(self.fn, "needs_mask", False) or "mask" in provider.fields:
             return

@@ -61,7 +61,10 @@ class SelectedLossFn(CompiledLossFn):
         functions = {name: whole.parts.externs[name] for name in whole.program.externs}
         register = {name: function for name, function in functions.items() if function is not None}
         chosen = select_terms(whole.program, names)
-        super().__init__(chosen, backend or whole._compiled.backend, whole.device, register)
+        compiled = whole._compiled
+        super().__init__(
+            chosen, backend or compiled.backend, whole.device, register, compiled.kernels, whole.view_cache.budget
+        )
         self.left_out = tuple(term.name for term in whole.program.terms if term.name not in names)
 
     @property

@@ -100,6 +100,8 @@ def build_loss(config: RunConfig, device: torch.device) -> CompiledLossFn:
     arguments: dict[str, Any] = {
         "params": dict(config.loss_params),
         "backend": config.train.backend,
+        "kernels": config.train.kernels,
+        "view_cache": config.train.view_cache * 10**6 or None,
         "device": device,
     }
     if config.loss_path is not None:
