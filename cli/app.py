@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "plot": ("plot", "plot", "Draw the weights of a loss over the run."),
     "reference": ("reference", "reference", "Print the reference of the language, or of one function."),
     "dump": ("dump", "dump", "Show a stage of the compiler: ast, typed, ir, fx or code."),
+    "bench": ("bench", "bench", "Time our losses against the same numbers by hand."),
     "zoo": ("zoo", "zoo", "List the losses of published systems, or print one: `zoo:NAME` loads it."),
     "lsp": ("lsp", "lsp", "Serve editors: findings as you type, hover, completion (needs the extra `lsp`)."),
 }

@@ -12,14 +12,16 @@ from ..dsl.files import LOSS_LIMIT, ZOO, Unreadable, read_text
 from ..dsl.source import Source
 from ..dsl.typed import Expr, TypedProgram
 
-STAGES = ("ast", "typed", "ir", "fx", "code")
+STAGES = ("ast", "typed", "ir", "kernels", "fx", "code")
+ROUTES = ("auto", "torch", "cpp", "triton")
 
 
 @click.command()
 @click.option("--stage", type=click.Choice(STAGES), required=True, help="ast and typed need no torch.")
 @click.option("--masked/--no-masked", default=True, show_default=True, help="Whether the data item has a mask (ir on).")
+@click.option("--kernels", type=click.Choice(ROUTES), default="auto", show_default=True, help="Which kernels to show.")
 @click.argument("file")
-def dump(stage: str, masked: bool, file: str) -> int:
+def dump(stage: str, masked: bool, kernels: str, file: str) -> int:
     """Print the program in FILE as the compiler sees it at one stage."""
     try:
         source = Source(read_text(file, LOSS_LIMIT), file)
@@ -28,18 +30,18 @@ def dump(stage: str, masked: bool, file: str) -> int:
 
         help = nearby(file, "") if file.startswith(ZOO) else None
         raise click.UsageError(f"`{file}` {reason}" + (f"; {help}" if help else "")) from None
-    click.echo(_STAGES[stage](source) if stage in _STAGES else _compiled(source, stage, masked))
+    click.echo(_STAGES[stage](source) if stage in _STAGES else _compiled(source, stage, masked, kernels))
     return 0
 
 
-def _compiled(source: Source, stage: str, masked: bool) -> str:
+def _compiled(source: Source, stage: str, masked: bool, kernels: str) -> str:
     try:
         from ..compiler.api import dump_stage
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise click.UsageError(f"--stage {stage} needs torch, which is not installed: pip install torch") from None
-    text: str = dump_stage(source.text, source.name, stage, masked)
+    text: str = dump_stage(source.text, source.name, stage, masked, kernels)
     return text.rstrip("\n")
 
 
