@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dsl.inputs import BY_NAME, buffer_of
-from ..dsl.live import buffers
+from ..dsl.inputs import BY_NAME
 from ..dsl.typed import Expr, TypedProgram
 from .backend import graph_breaks, missing_compiler, warn_once
 from .call import base_name
@@ -53,7 +52,6 @@ class CompiledProgram:
         self._resolved: dict[Facts, Resolved] = {}
         self._levels: dict[Facts, tuple[tuple[ExternCall, ...], ...]] = {}
         self._parts: dict[tuple[Facts, str], Part] = {}
-        self._required: dict[Facts, frozenset[str]] = {}
         self._variants: dict[Key, Variant] = {}
         self._frames = Frames()
 
@@ -119,21 +117,6 @@ class CompiledProgram:
                 if is_computed(argument):
                     values[f"{call.name} {i}"] = argument
         return lower_values(resolved, facts, values)
-
-    def requires(
-        self, step: int, max_steps: int, group: str | None = None, host: Mapping[str, float | bool] | None = None
-    ) -> frozenset[str]:
-        """Render buffers and item fields that a step reads, whether the item has a mask and optional inputs or not."""
-        env = self.schedule.environment(step, max_steps, host=host)
-        facts = self.schedule.facts(env, True, group)
-        found = self._required.get(facts)
-        if found is None:
-            found = buffers(self.schedule.inputs(facts))
-            for variant in (facts, facts._replace(has_mask=False)) if facts.terms else ():
-                # The graph may read an input only for its size.
-                found |= {"state" if n.startswith("state.") else buffer_of(n) for n in self.read(variant)}
-            self._required[facts] = found
-        return found
 
     def read(self, facts: Facts) -> frozenset[str]:
         """The tensors that all parts of a variant read, without those that parts give each other."""
