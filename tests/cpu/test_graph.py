@@ -248,7 +248,8 @@ def test_every_operation_knows_its_line() -> None:
 
 
 def test_the_stages_as_text() -> None:
-    ir, fx, code = (dump_stage(PROGRAM, "mine.loss", stage) for stage in STAGES)
+    ir, kernels, fx, code = (dump_stage(PROGRAM, "mine.loss", stage) for stage in STAGES)
+    assert "# mine.loss:2 ssim_loss(masked)" in kernels
     assert "term colour = %" in ir
     assert "term sparse = host[" in ir
     assert "count empty: %" in ir

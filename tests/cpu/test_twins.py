@@ -155,14 +155,14 @@ def scheduled(scene, r, params, alphas, depths, step):
 
 
 CASES = {
-    "card": (lambda backend: splatdsl.load(EXAMPLES / "losses/card.loss", backend=backend), None, card),
+    "card": (lambda **how: splatdsl.load(EXAMPLES / "losses/card.loss", **how), None, card),
     "combined": (
-        lambda backend: splatdsl.load(EXAMPLES / "losses/combined.loss", {"lambda_depth": 0.3}, backend=backend),
+        lambda **how: splatdsl.load(EXAMPLES / "losses/combined.loss", {"lambda_depth": 0.3}, **how),
         lambda: example("combined_loss").CombinedLoss(lambda_depth=0.3),
         combined,
     ),
     "scheduled": (
-        lambda backend: splatdsl.load(EXAMPLES / "losses/scheduled.loss", backend=backend),
+        lambda **how: splatdsl.load(EXAMPLES / "losses/scheduled.loss", **how),
         lambda: example("scheduled_loss").ScheduledLoss(),
         scheduled,
     ),
@@ -173,7 +173,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_same_numbers_and_gradients(name, backend):
     make, python, formula = CASES[name]
-    loss_fn = make(backend)
+    loss_fn = make(backend=backend)
     for mask in ("some", "none", "empty"):
         for step in (0, 2500, 20_000):
             scene = Scene(seed=step, mask=mask)
@@ -194,13 +194,17 @@ def test_the_optional_term_asks_for_nothing_at_weight_zero():
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(missing_compiler("cpu")), reason=f"needs a C++ compiler: {missing_compiler('cpu')}")
-@pytest.mark.parametrize("name", CASES)
-def test_one_graph_whatever_changes(name):
+@pytest.mark.parametrize(
+    ("name", "kernels", "graphs", "compiled"),
+    # Where kernels are all there is, torch compiles nothing. Graphs are made for many gaussians, and for any number.
+    [("card", "cpp", 1, 0), ("combined", "cpp", 1, 0), ("scheduled", "cpp", 1, 0), ("scheduled", "torch", 2, 2)],
+)
+def test_one_graph_whatever_changes(name, kernels, graphs, compiled):
     """50 steps in which step, a parameter, the number of gaussians and the mask's values all change."""
     torch._dynamo.reset()
     counters = torch._dynamo.utils.counters
     counters.clear()
-    loss_fn = CASES[name][0]("inductor")
+    loss_fn = CASES[name][0](kernels=kernels)
     parameter = next(iter(loss_fn.params), None)
     losses = []
     for i in range(50):
@@ -210,15 +214,20 @@ def test_one_graph_whatever_changes(name):
         losses.append(scene.run(loss_fn, step=211 * i)[0].item())
     assert len(set(losses)) > 40, "the loss should follow what changes"
     stats = loss_fn.stats
-    assert (stats.graphs, stats.predicted, stats.recompiles, stats.graph_breaks) == (1, 1, 0, 0)
-    assert counters["stats"]["unique_graphs"] == 1
+    assert (stats.graphs, stats.predicted, stats.recompiles, stats.graph_breaks) == (graphs, graphs, 0, 0)
+    assert counters["stats"]["unique_graphs"] == compiled
     assert sum(counters["graph_break"].values()) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(missing_compiler("cpu")), reason=f"needs a C++ compiler: {missing_compiler('cpu')}")
-def test_further_image_sizes_share_one_graph():
-    loss_fn = splatdsl.compile("photometric(masked)")
+@pytest.mark.parametrize(
+    ("kernels", "graphs"),
+    # A graph has the first size, all others, and the square ones, whose sides torch ties together.
+    [("torch", 3), ("cpp", 1)],
+)
+def test_further_image_sizes_share_one_graph(kernels: str, graphs: int):
+    loss_fn = splatdsl.compile("photometric(masked)", kernels=kernels)
     reference = splatdsl.compile("photometric(masked)", backend="eager")
     g = torch.Generator().manual_seed(0)
     for height, width in ((40, 50), (73, 70), (61, 85), (40, 50), (96, 64), (72, 72), (96, 96)):
@@ -231,8 +240,7 @@ def test_further_image_sizes_share_one_graph():
         torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-7)
         torch.testing.assert_close(grad, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
     stats = loss_fn.stats
-    # The first size, all others, and the square ones, whose sides torch ties together.
-    assert (stats.graphs, stats.predicted, stats.recompiles) == (3, 3, 0)
+    assert (stats.graphs, stats.predicted, stats.recompiles) == (graphs, graphs, 0)
 
 
 def test_precision_of_inputs_does_not_change_the_loss():
