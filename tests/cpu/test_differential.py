@@ -1,9 +1,17 @@
-"""Random programs: the interpreter, the emitted graph, and the graph without single passes all agree."""
+"""Random programs: the interpreter and every way to evaluate a graph agree, in values and in gradients.
+
+The environment variable ``SPLATDSL_EXAMPLES`` sets how many programs are made by chance, ``SPLATDSL_CPP_EXAMPLES`` how
+many of them C++ kernels are compiled for.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,45 +21,81 @@ from torch import Tensor
 
 from splatdsl.compiler.compiled import CompiledProgram, missing_compiler
 from splatdsl.compiler.emit import argument_names, emit
+from splatdsl.compiler.gradients import Made, carrying, value_and_gradients
 from splatdsl.compiler.interpret import Interpreter
+from splatdsl.compiler.ir import DIFFERENTIATED, TRACKED, VALUES, Graph
 from splatdsl.compiler.lower import lower
 from splatdsl.compiler.passes import PASSES, optimise
 from splatdsl.compiler.resolve import resolve
 from splatdsl.compiler.specialise import Schedule, weight
+from splatdsl.compiler.windows import cpp
+from splatdsl.compiler.windows.direct import Direct, is_direct
+from splatdsl.compiler.windows.routes import CPP, PORTABLE, Choice, runner, with_kernels
 from splatdsl.dsl.api import analyse
+from splatdsl.dsl.diagnostics import Severity
 from splatdsl.dsl.host import evaluate
 from splatdsl.dsl.source import Source
 from splatdsl.dsl.typed import TypedProgram
 
-H, W, N = 12, 13, 5
+EXAMPLES = int(os.environ.get("SPLATDSL_EXAMPLES", "120"))
+CPP_EXAMPLES = int(os.environ.get("SPLATDSL_CPP_EXAMPLES", "10"))
+
+N = 5
+SIZES = ((1, 12, 13), (1, 12, 13), (2, 7, 9), (1, 1, 14))
+"""Batch, height and width; in the later ones no window lies inside."""
 MAX_STEPS = 40
 # Without these, numbers reach kernels and terms that need tensors.
 NEEDED = {"fold again", "materialise"}
 OPTIONAL = [p.name for p in PASSES if p.name not in NEEDED]
 
+TRAINED = ("rendered", "alpha", "depth", "state.means", "state.scales", "state.opacities")
+CARRYING = {
+    "trained": TRAINED,
+    "one": ("rendered",),
+    "both images": (*TRAINED, "target"),
+    "everything": (*TRAINED, "target", "mask"),
+    "gaussians": ("state.scales", "state.opacities"),
+}
+"""The inputs that carry gradients."""
 
-def inputs(mask: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, Tensor]:
+needs_cpp = pytest.mark.skipif(cpp.missing() != "", reason=cpp.missing())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels_of_this_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Kernels are compiled here, not found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPLATDSL_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
+        yield
+
+
+def inputs(
+    mask: str,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    size: tuple[int, int, int] = SIZES[0],
+    carrying: str = "trained",
+) -> dict[str, Tensor]:
     g = torch.Generator().manual_seed(seed)
 
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=g, dtype=torch.float64)
 
     t = {
-        "rendered": rand(1, H, W, 3),
-        "target": rand(1, H, W, 3),
-        "alpha": rand(1, H, W, 1),
-        "depth": rand(1, H, W, 1) + 0.2,
+        "rendered": rand(*size, 3),
+        "target": rand(*size, 3),
+        "alpha": rand(*size, 1),
+        "depth": rand(*size, 1) + 0.2,
         "visible": (rand(N, 1) > 0.4).double(),
         "state.means": rand(N, 3),
         "state.scales": rand(N, 3) - 1,
         "state.opacities": rand(N, 1) - 0.5,
     }
-    m = rand(1, H, W, 1)
+    m = rand(*size, 1)
     if mask != "none":
         t["mask"] = torch.where(m < 0.4, 0.0, torch.where(m > 0.6, 1.0, m)) if mask == "part" else torch.zeros_like(m)
-    for name in ("rendered", "alpha", "depth", "state.means", "state.scales", "state.opacities"):
-        t[name] = t[name].to(dtype).requires_grad_(True)
-    return {n: x if x.requires_grad else x.to(dtype) for n, x in t.items()}
+    t = {n: x.to(dtype) for n, x in t.items()}
+    return {n: x.requires_grad_() if n in CARRYING[carrying] else x for n, x in t.items()}
 
 
 def gradients(value: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,15 +112,40 @@ def typed(text: str, params: Mapping[str, object] | None = None) -> TypedProgram
     return program
 
 
-def run_graph(program: TypedProgram, tensors: Mapping[str, Tensor], step: int, disabled: frozenset[str]) -> Tensor:
-    """The emitted graph, eager, in the dtype of the tensors."""
+class Step(NamedTuple):
+    """The optimised graph of a step, and the numbers that the host gives it."""
+
+    graph: Graph
+    host: list[float]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(argument_names(self.graph)[:-1])
+
+    def carried(self, tensors: Mapping[str, Tensor]) -> frozenset[str]:
+        return frozenset(n for n in self.names if tensors[n].requires_grad)
+
+    def fused(self, tensors: Mapping[str, Tensor], route: str) -> Step | None:
+        """The step with window kernels; None where it has none."""
+        graph = with_kernels(self.graph, self.carried(tensors), Choice(route, "", True), torch.float64)
+        graph.verify()
+        return None if graph is self.graph else self._replace(graph=graph)
+
+    def run(self, names: tuple[str, ...], tensors: Mapping[str, Tensor], mode: str = TRACKED) -> Made:
+        """The emitted graph, eager, in the dtype of the tensors."""
+        host = torch.tensor(self.host or [0.0], dtype=torch.float64)
+        return Made(*emit(self.graph, names, mode)(*(tensors[n] for n in names), host))
+
+
+def step_of(
+    program: TypedProgram, tensors: Mapping[str, Tensor], step: int, disabled: frozenset[str] = frozenset()
+) -> Step | None:
     schedule = Schedule(program)
     env = schedule.environment(step, MAX_STEPS)
     facts = schedule.facts(env, "mask" in tensors)
     if not facts.terms:
-        return torch.zeros((), dtype=torch.float64)
+        return None
     lowered = lower(resolve(program, facts.terms, facts.zeros(), facts.given()), facts)
-    graph = optimise(lowered.graph, disabled)
     memo: dict[int, object] = {}
     host = []
     for slot in lowered.slots:
@@ -86,9 +155,73 @@ def run_graph(program: TypedProgram, tensors: Mapping[str, Tensor], step: int, d
             host.append(
                 weight(list(slot.factors), env) if slot.value is None else float(evaluate(slot.value, env, memo))
             )
-    args = [tensors[n] for n in argument_names(graph)[:-1]]
-    total, *_ = emit(graph)(*args, torch.tensor(host or [0.0], dtype=torch.float64))
-    return total
+    return Step(optimise(lowered.graph, disabled), host)
+
+
+def run_graph(program: TypedProgram, tensors: Mapping[str, Tensor], step: int, disabled: frozenset[str]) -> Tensor:
+    made = step_of(program, tensors, step, disabled)
+    return torch.zeros((), dtype=torch.float64) if made is None else made.run(made.names, tensors).total
+
+
+class Compared:
+    """What the interpreter makes of a step, and what others must make of it."""
+
+    def __init__(self, program: TypedProgram, tensors: Mapping[str, Tensor], step: int, what: str) -> None:
+        self.tensors, self.what = tensors, what
+        self.total, _ = Interpreter(program, tensors, step, MAX_STEPS).run()
+        self.wanted = gradients(self.total, tensors)
+
+    def check(
+        self, total: Tensor, how: str, found: Mapping[str, Tensor] | None = None, tolerance: float = 1e-9
+    ) -> None:
+        """Compare a total and its gradients; they are taken of it unless they are given."""
+        close = torch.testing.assert_close
+        atol = 0.01 * tolerance
+        what = f"{how}, {self.what}"
+        close(total, self.total, rtol=tolerance, atol=atol, msg=lambda m: f"the value {what}\n{m}")
+        for name, g in (gradients(total, self.tensors) if found is None else found).items():
+            wanted = self.wanted[name]
+            scale = max(1.0, float(wanted.abs().max()))
+            which = f"the gradient of {name} {what}"
+            close(g, wanted, rtol=tolerance, atol=atol * scale, msg=lambda m, which=which: f"{which}\n{m}")
+
+    def values(self, total: Tensor, how: str) -> None:
+        """Compare a total that carries no gradient."""
+        torch.testing.assert_close(total, self.total.detach(), rtol=1e-9, atol=1e-11, msg=f"{how}, {self.what}")
+
+
+def check_kernels(plain: Step, compared: Compared, route: str) -> bool:
+    """Every use of a step's window kernels; whether it has any."""
+    tensors = compared.tensors
+    step = plain.fused(tensors, route)
+    if step is None:
+        return False
+    names = plain.names
+    expected = plain.run(names, tensors)
+    for mode in (TRACKED, DIFFERENTIATED, VALUES):
+        with torch.set_grad_enabled(mode != VALUES):
+            made = step.run(names, tensors, mode)
+        if mode == VALUES:
+            compared.values(made.total, f"{route}, values")
+        else:
+            compared.check(made.total, f"{route}, {mode}")
+        same(made, expected, compared.what)
+    if is_direct(step.graph):
+        reached = carrying(step.graph)
+        wanted = tuple(i for i, n in enumerate(names) if tensors[n].requires_grad and n in reached)
+        for places in (wanted, ()):
+            made = Direct(step.graph, names, places, runner(route))([tensors[n].detach() for n in names], step.host)
+            found = {n: torch.zeros_like(x) for n, x in tensors.items() if x.requires_grad}
+            found |= {names[i]: g for i, g in zip(places, made.gradients)}
+            compared.check(made.total, f"{route}, direct", found if places else {})
+            same(made, expected, compared.what)
+    return True
+
+
+def same(made: Made, expected: Made, what: str) -> None:
+    """The terms and the count of empty regions are those of the graph."""
+    torch.testing.assert_close(made.terms, expected.terms, rtol=1e-9, atol=1e-11, msg=lambda m: f"terms, {what}\n{m}")
+    assert made.empty.item() == expected.empty.item(), f"empty regions, {what}"
 
 
 # Programs that are well typed by construction. Values stay near 1 and operands of `/` and `log` stay above 0, so that
@@ -204,12 +337,47 @@ class Programs:
             f"abs({x} - 0.5)",
         )
 
+    def window(self, depth: int) -> str:
+        """Something around an SSIM window."""
+        low = max(depth - 1, 0)
+        pair = self.one(
+            "", "", "target, rendered", f"{self.image(low)}, target", f"{self.image(low)}, {self.image(low)}",
+            f"rendered * {self.host(1)}, target", f"rendered * {self.map(0)}, target * {self.map(0)}",
+        )  # fmt: skip
+        region = self.one("", "", self.region(low), "masked", "masked")
+        padding = self.one("", "", 'padding="valid"')
+        given = ", ".join(x for x in (pair, region, padding) if x)
+        kind = self.one("loss", "loss", "usual", "usual", "map", "measured", "times", "sum", "beside")
+        if kind == "usual":
+            return f"photometric({given})"
+        if kind == "map":
+            part = self.one(
+                "1 - {}", "sq(1 - {})", f"(1 - {{}}) * {self.map(0)}", f"max(1 - {{}}, {self.host(0)})",
+                f"(1 - {{}}) * (1 - ssim_map({self.image(0)}, target))", "where(alpha > 0.5, 1 - {}, 0)",
+            ).format(f"ssim_map({pair})")  # fmt: skip
+            return f"{self.one('mean', 'mean', '0.001 * sum')}({part}{', ' + region if region else ''})"
+        loss = f"ssim_loss({given})"
+        if kind == "measured":
+            return self.one(
+                f"sq({loss})", f"sqrt({loss} + 0.1)", f"max({loss}, 0.4)", f"where({loss} > 0.5, {loss}, 1)"
+            )
+        if kind == "times":
+            return f"{loss} * {self.one('l1(masked)', 'mean(alpha)', loss, self.number(0))}"
+        if kind == "sum":
+            return f"({loss} * {self.host(1)} + {self.number(0)} / {self.one('2', 'max(p, 0.5)')})"
+        if kind == "beside":
+            return f"({loss} + {self.one('0.5', 'p', 'q')} * l2({self.image(low)}, target, {self.region(low)}))"
+        return loss
+
     def number(self, depth: int) -> str:
-        kind = self.one("mean", "mean", "compare", "gaussians", "op", "host", "if", "over", "call", "name")
+        kinds = ("mean", "mean", "compare", "gaussians", "op", "host", "if", "over", "call", "name", "window", "window")
+        kind = self.one(*kinds)
         if depth <= 0:
             kind = "mean"
         if kind == "name" and self.names["number"]:
             return self.one(*self.names["number"])
+        if kind == "window":
+            return self.window(depth - 1)
         if kind == "compare":
             function = self.one("l1", "l2", "huber", "charbonnier", "photometric", "ssim_loss")
             return self.one(
@@ -238,7 +406,8 @@ class Programs:
         x, r = self.pixels(self.draw(st.sampled_from((1, 3))), depth), self.region(depth)
         return self.one(f"mean({x})", f"mean({x}, {r})", f"(sum({x}, {r}) * 0.001)", f"mean({r} and masked)")
 
-    def program(self) -> str:
+    def program(self, windows: bool = False) -> str:
+        """A program; with ``windows``, one whose first term has one."""
         lines = [
             "param p = 0.75 in [0, 2]",
             "param q = 0.5 in [0, 2]",
@@ -251,51 +420,81 @@ class Programs:
             self.names[kind].append(f"{kind}{i}")
         for i in range(self.draw(st.integers(1, 3))):
             when = self.one("", "", f" when {self.condition()}")
-            lines.append(f"term t{i} = {self.number(3)}{when}")
+            lines.append(f"term t{i} = {self.window(1) if windows and i == 0 else self.number(3)}{when}")
         return "\n".join(lines)
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> str:
-    return Programs(draw).program()
+def programs(draw: st.DrawFn, windows: bool = False) -> str:
+    return Programs(draw).program(windows)
 
 
 def compatible(text: str) -> bool:
-    """Whether the checker only objects to the sign of a similarity: random sums take losses away as often as not."""
-    return analyse(Source(text))[0] is not None or {d.code for d in analyse(Source(text))[1]} <= {
-        "SSM001",
-        "RNG003",
-        "SCH002",
-    }
+    """Whether the checker only objects to what it takes from the meaning of values, such as the sign of a similarity.
+
+    Random sums take losses away as often as not.
+    """
+    program, found = analyse(Source(text))
+    errors = {d.code for d in found if d.severity is Severity.ERROR}
+    return program is not None or errors <= {"SSM001", "RNG003", "SCH002", "DEP001"}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(
-    text=programs(),
-    mask=st.sampled_from(["part", "none", "empty"]),
-    params=st.fixed_dictionaries(
-        {"p": st.sampled_from([0, 0.75, 1]), "q": st.sampled_from([0, 0.5]), "flag": st.booleans()}
-    ),
-    step=st.sampled_from([0, 3, 8, 9, 20, 39]),
-    disabled=st.sampled_from(OPTIONAL),
+PARAMS = st.fixed_dictionaries(
+    {"p": st.sampled_from([0, 0.75, 1]), "q": st.sampled_from([0, 0.5]), "flag": st.booleans()}
 )
-def test_the_graph_equals_the_interpreter(
-    text: str, mask: str, params: dict[str, object], step: int, disabled: str
-) -> None:
-    program, found = analyse(Source(text), params)
+SITUATIONS = st.fixed_dictionaries(
+    {
+        "mask": st.sampled_from(["part", "none", "empty"]),
+        "params": PARAMS,
+        "step": st.sampled_from([0, 3, 8, 9, 20, 39]),
+        "size": st.sampled_from(SIZES),
+        "carrying": st.sampled_from(list(CARRYING)),
+    }
+)
+
+
+class Case(NamedTuple):
+    """A program in a situation."""
+
+    program: TypedProgram
+    tensors: dict[str, Tensor]
+    step: int
+    compared: Compared
+
+
+def case_of(text: str, situation: Mapping[str, Any]) -> Case | None:
+    """None where the checker refuses a program for a sign."""
+    program, found = analyse(Source(text), situation["params"])
     assert compatible(text), text + "\n" + "\n".join(f"{d.code} {d.line}:{d.column} {d.message}" for d in found)
     if program is None:
+        return None
+    tensors = inputs(situation["mask"], size=situation["size"], carrying=situation["carrying"])
+    step = situation["step"]
+    return Case(program, tensors, step, Compared(program, tensors, step, f"{situation}:\n{text}"))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(text=programs(), situation=SITUATIONS, disabled=st.sampled_from(OPTIONAL))
+def test_the_graph_equals_the_interpreter(text: str, situation: dict[str, Any], disabled: str) -> None:
+    case = case_of(text, situation)
+    if case is None:
         return
-    tensors = inputs(mask)
-    expected, _ = Interpreter(program, tensors, step, MAX_STEPS).run()
-    wanted = gradients(expected, tensors)
     for off in (frozenset[str](), frozenset({disabled})):
-        total = run_graph(program, tensors, step, off)
-        where = f"without {disabled}" if off else "all passes"
-        message = f"{where}, mask {mask}, step {step}, {params}:\n{text}"
-        torch.testing.assert_close(total, expected, rtol=1e-9, atol=1e-11, msg=f"the value, {message}")
-        for name, g in gradients(total, tensors).items():
-            torch.testing.assert_close(g, wanted[name], rtol=1e-9, atol=1e-11, msg=f"the gradient of {name}, {message}")
+        total = run_graph(case.program, case.tensors, case.step, off)
+        case.compared.check(total, f"without {disabled}" if off else "all passes")
+    plain = step_of(case.program, case.tensors, case.step)
+    if plain is not None:
+        check_kernels(plain, case.compared, PORTABLE)
+
+
+@needs_cpp
+@settings(max_examples=CPP_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(text=programs(windows=True), situation=SITUATIONS)
+def test_cpp_kernels_equal_the_interpreter(text: str, situation: dict[str, Any]) -> None:
+    case = case_of(text, situation)
+    plain = None if case is None else step_of(case.program, case.tensors, case.step)
+    if case is not None and plain is not None:
+        check_kernels(plain, case.compared, CPP)
 
 
 def test_most_random_programs_are_accepted() -> None:
@@ -337,6 +536,117 @@ def test_fixed_programs(text: str, mask: str) -> None:
             torch.testing.assert_close(g, wanted[name], rtol=1e-9, atol=1e-12)
 
 
+WINDOWS = [
+    "photometric(masked)",
+    "term a = ssim_loss(rendered * alpha, target) + 0.5 * l2(masked)\n"
+    "term b = 0.3 * mean(1 - ssim_map(), unmasked) + 0.01 * reg(state)",
+    'term a = ramp(step, 20) * sq(ssim_loss(masked, padding="valid"))\nterm b = ssim_loss(alpha, depth) * mean(alpha)',
+    "param w = 0.5\nterm a = ssim_loss(rendered * 0.5, target, masked and alpha > 0.3) / max(w, 0.1)\n"
+    "term b = photometric(target, rendered * w) - 0.1 * mean(abs(rendered - 0.5), masked) when after(step, 3)",
+]
+
+
+def end_to_end(
+    text: str, backend: str, kernels: str, mask: str = "part", size: tuple[int, int, int] = SIZES[0]
+) -> None:
+    """A compiled program against the interpreter, with gradients and without."""
+    program, tensors = typed(text), inputs(mask, size=size)
+    compared = Compared(program, tensors, 7, f"{backend}, {kernels}:\n{text}")
+    compiled = CompiledProgram(program, backend, kernels)
+    env = compiled.schedule.environment(7, MAX_STEPS)
+    facts = compiled.schedule.facts(env, "mask" in tensors)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the loss runs without")
+        compared.check(compiled(facts, tensors, env).total, "compiled")
+        with torch.no_grad():
+            compared.values(compiled(facts, tensors, env).total, "compiled, no_grad")
+    stats = compiled.stats
+    assert (stats.graphs, stats.predicted, stats.recompiles, stats.graph_breaks) == (2, 2, 0, 0)
+
+
+@needs_cpp
+@pytest.mark.parametrize("mask", ["part", "none", "empty"])
+@pytest.mark.parametrize("text", WINDOWS)
+def test_compiled_programs_without_a_compiler(text: str, mask: str) -> None:
+    end_to_end(text, "eager", CPP, mask)
+
+
+@needs_cpp
+@pytest.mark.parametrize("text", WINDOWS)
+def test_compiled_programs_with_cpp_kernels_in_a_graph(text: str) -> None:
+    torch._dynamo.reset()
+    end_to_end(text, "aot_eager", CPP)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["torch", PORTABLE, CPP])
+def test_compiled_programs_under_inductor(kernels: str) -> None:
+    if cpp.missing():
+        pytest.skip(cpp.missing())
+    torch._dynamo.reset()
+    end_to_end(WINDOWS[2], "inductor", kernels)
+
+
+@pytest.mark.parametrize(("text", "backend"), [(WINDOWS[1], "aot_eager"), (WINDOWS[2], "eager")])
+@pytest.mark.parametrize("kernels", ["torch", PORTABLE])
+def test_value_and_gradients(text: str, kernels: str, backend: str) -> None:
+    """The two in one graph, as it is traced."""
+    torch._dynamo.reset()
+    program, tensors = typed(text), inputs("part", carrying="both images")
+    compared = Compared(program, tensors, 7, f"{backend}, {kernels}:\n{text}")
+    plain = step_of(program, tensors, 7)
+    assert plain is not None
+    step = plain if kernels == "torch" else plain.fused(tensors, kernels)
+    assert step is not None
+    names = plain.names
+    wanted = tuple(i for i, n in enumerate(names) if tensors[n].requires_grad)
+    function = value_and_gradients(emit(step.graph, names, DIFFERENTIATED), wanted)
+    compiled = torch.compile(function, fullgraph=True, backend=backend)
+    made = Made(*compiled(*(tensors[n].detach() for n in names), torch.tensor(step.host, dtype=torch.float64)))
+    found = {n: torch.zeros_like(x) for n, x in tensors.items() if x.requires_grad}
+    compared.check(made.total, "in one graph", found | {names[i]: g for i, g in zip(wanted, made.gradients)})
+    same(made, plain.run(names, tensors), compared.what)
+
+
+DERIVATIVES = [
+    "ssim_loss()",
+    'photometric(masked, padding="valid") + mean(sq(1 - ssim_map(rendered * alpha, target)), unmasked)',
+    "sq(ssim_loss(rendered, target * alpha, masked)) + 0.01 * sum(max(rendered, target) * alpha, masked)",
+    "mean(where(depth > 0.6, 1 - ssim_map(), 0)) + mean(sqrt(abs(alpha - depth) + 0.1) / (1 + depth))",
+]
+
+
+@pytest.mark.parametrize("route", ["torch", PORTABLE, CPP])
+@pytest.mark.parametrize("text", DERIVATIVES)
+def test_derivatives_are_those_of_small_differences(text: str, route: str) -> None:
+    """The analytic ones of the windows, which no rule of autograd made."""
+    if route == CPP and cpp.missing():
+        pytest.skip(cpp.missing())
+    size = (1, 11, 12) if "valid" in text else (2, 3, 4)
+    program, tensors = typed(text), inputs("part", size=size, carrying="both images")
+    plain = step_of(program, tensors, 7)
+    assert plain is not None
+    step = plain if route == "torch" else plain.fused(tensors, route)
+    assert step is not None
+    names = plain.names
+    leaves = [n for n in names if tensors[n].requires_grad]
+
+    def total(*values: Tensor) -> Tensor:
+        return step.run(names, tensors | dict(zip(leaves, values))).total
+
+    assert torch.autograd.gradcheck(
+        total, [tensors[n] for n in leaves], eps=1e-6, atol=1e-8, rtol=1e-5, fast_mode="valid" in text
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_triton_kernels_equal_the_interpreter(run_python: Any) -> None:
+    """Triton's interpreter is chosen when triton is imported: this file runs as a script."""
+    done = run_python(str(Path(__file__)), TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "compared 2 programs"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("text", FIXED)
 def test_compiled_float32(text: str) -> None:
@@ -356,3 +666,9 @@ def test_compiled_float32(text: str) -> None:
         scale = max(wanted[name].abs().max().item(), 1e-3)
         assert (g.double() - wanted[name]).abs().max().item() <= 1e-4 * scale, name
     assert (compiled.stats.graphs, compiled.stats.graph_breaks) == (1, 0)
+
+
+if __name__ == "__main__":
+    for program_text in WINDOWS[:2]:
+        end_to_end(program_text, "eager", "triton", size=(1, 3, 4))
+    print("compared 2 programs")
