@@ -19,7 +19,7 @@ from .emit import argument_names, emit
 from .events import compiling
 from .frames import Frames
 from .gradients import Made, carrying, value_and_gradients, with_gradients
-from .ir import DIFFERENTIATED
+from .ir import DIFFERENTIATED, TRACKED, VALUES
 from .lower import Lowered, lower, lower_values
 from .numbers import Numbers
 from .passes import optimise
@@ -235,9 +235,8 @@ class CompiledProgram:
             run = self._compiled(value_and_gradients(emit(part.graph, part.names, DIFFERENTIATED), wanted), backend)
             yield Variant(GraphRun(run, dynamic, detached=True), part, terms, wanted)
             tracked = True
-        module = emit(
-            part.graph, part.names
-        )  # code of its own: torch limits how often one piece of code may be compiled
+        # Code of its own: torch limits how often one piece of code may be compiled.
+        module = emit(part.graph, part.names, TRACKED if tracked else VALUES)
         run = module if backend == EAGER else self._compiled(module, backend)
         yield Variant(GraphRun(run, dynamic, detached=not tracked), part, terms, (), tracked)
 

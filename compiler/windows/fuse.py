@@ -312,15 +312,18 @@ class _Rewriting:
         """What a part leaves in the total beside a fused mean: all of it, the factor of 1 - mean, or nothing."""
         found = self.found.get(part.node)
         if found is not None:
-            return (self._factor(part) or self._number(1.0)) if found.complement else None
+            return self._one_or(self._factor(part)) if found.complement else None
         factor = self._factor(part)
         return self.moved[part.node] if factor is None else self._add("mul", factor, self.moved[part.node])
 
     def _mean(self, part: Part) -> int:
         """A fused mean times its factor."""
-        factor = self._factor(part) or self._number(1.0)
+        factor = self._one_or(self._factor(part))
         factor = self._add("neg", factor) if self.found[part.node].complement else factor
         return self._add("mul", factor, self.means[part.node])
+
+    def _one_or(self, factor: int | None) -> int:
+        return self._number(1.0) if factor is None else factor
 
     def _factor(self, part: Part) -> int | None:
         """The product of a part's factors; None for 1."""
@@ -328,7 +331,7 @@ class _Rewriting:
         for divides, node in part.factors:
             number = self._number(-1.0) if node is None else self.moved[node]
             if divides:
-                factor = self._add("div", self._number(1.0) if factor is None else factor, number)
+                factor = self._add("div", self._one_or(factor), number)
             else:
                 factor = number if factor is None else self._add("mul", factor, number)
         return factor
@@ -340,7 +343,7 @@ class _Rewriting:
             for p in parts:
                 if p.node not in fused:
                     continue
-                factor = self._factor(p) or self._number(1.0)
+                factor = self._one_or(self._factor(p))
                 if t.weight is not None:
                     weight = self.builder.add("host", (), t.weight, SCALAR, self._origin)
                     factor = self._add("mul", weight, factor)

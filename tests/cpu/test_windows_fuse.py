@@ -246,6 +246,13 @@ def test_a_reduction_that_many_terms_read_is_made_once() -> None:
     assert sorted(r.stage for r in plan.reductions) == ["after", "after", "centre"]
 
 
+def test_a_factor_may_be_the_first_value_of_the_graph() -> None:
+    found = fused("param p = 2 in [0, 9]\nterm a = p\nterm b = p * l1() + p * ssim_loss()")
+    assert found.plain.graph.nodes[0].op == "host"
+    assert found.kernels == [FUSED]
+    agree(found, tensors())
+
+
 def test_a_term_whose_weight_is_0_now() -> None:
     text = "term a = ramp(step, 10) * photometric(masked)\nterm b = 0.5 * l2(masked)"
     found, given = fused(text, step=0), tensors()
