@@ -198,8 +198,14 @@ class ResultCache:
         return entries if isinstance(entries, dict) else {}
 
 
+KERNELS = ("kernels", "triton")
+"""Folders in which the compiler keeps what it made of losses."""
+
+
 def clean() -> tuple[str, int]:
-    """Remove all kept results: the folder, and how many files were removed. Other files in it stay."""
+    """Remove all kept results and compiled kernels: the folder, and how many were removed. Other files in it stay."""
+    from shutil import rmtree  # not needed by anything else here, and `check` starts in no time
+
     where, removed = folder(), 0
     try:
         names = sorted(os.listdir(where))
@@ -210,6 +216,10 @@ def clean() -> tuple[str, int]:
             with suppress(OSError):
                 os.unlink(os.path.join(where, name))
                 removed += 1
+    for name in KERNELS:
+        with suppress(OSError):
+            removed += len(os.listdir(os.path.join(where, name)))
+            rmtree(os.path.join(where, name), ignore_errors=True)
     with suppress(OSError):  # something else is in it
         os.rmdir(where)
     return where, removed

@@ -341,6 +341,15 @@ def test_many_processes_at_once(project: Path, cli, cache: Path) -> None:
     assert [p.suffix for p in cache.iterdir()] == [".json"]
 
 
+def test_clean_takes_kernels_too(cli, cache: Path) -> None:
+    (cache / "kernels" / "abc").mkdir(parents=True)
+    (cache / "kernels" / "abc" / "kernel.so").touch()
+    (cache / "mine").touch()
+    status, out, _ = cli("clean")
+    assert (status, out.split()[:2]) == (0, ["removed", "1"])
+    assert [path.name for path in cache.iterdir()] == ["mine"]
+
+
 def test_clean(project: Path, cli, cache: Path) -> None:
     cli("check", "p")
     (cache / "mine.txt").write_text("stays")
