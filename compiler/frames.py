@@ -72,9 +72,10 @@ class Frames:
         counted = [_is_rows(layout, name) for layout, name in zip(layouts, names)]
         others = {n for t, rows in zip(bound, counted) for n in t.shape[1 if rows else 0 :]}
         counts = {t.shape[0] for t, rows in zip(bound, counted) if rows}
-        single = len({space for space, rows in zip(spaces, counted) if rows}) == 1
-        # Of several that are equal by chance torch would think that they always are.
-        if single and min(counts) > INDUCTOR_SPLIT and not counts & others:
+        kinds = {space for space, rows in zip(spaces, counted) if rows}
+        # Of several that are equal by chance torch would think that they always are. Gaussians alone are nothing but
+        # summed; what else has rows may be gathered or sorted, which ties its size to others.
+        if len(kinds) == 1 and kinds <= {"gaussians"} and min(counts) > INDUCTOR_SPLIT and not counts & others:
             return MANY
         return ROWS
 

@@ -30,8 +30,9 @@ LONGEST = 2**20
 COUNTED = 100
 """Sets of terms that are counted for a message."""
 
-STEP_BY_STEP = 200_000
-"""Steps at which conditions without spans are evaluated, all of a program together; further ones count both ways."""
+STEP_BY_STEP = 3_000_000
+"""Operations for evaluating conditions without spans at each step, all of a program together; further conditions count
+both ways."""
 
 _COMPARED = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 _SPANS = frozenset({"after", "before", "between"})
@@ -192,7 +193,7 @@ class Reader:
                 self.every[gate] = multiples(gate.period, gate.offset, self.end)
                 inside &= self.every[gate]
             return inside
-        self._left -= self.end
+        self._left -= self.end * sum(1 for _ in e.walk())
         if self._left >= 0:
             text = "".join("1" if self.timeline.value(e, step) else "0" for step in range(self.end - 1, -1, -1))
             return int(text, 2)
