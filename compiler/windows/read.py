@@ -187,6 +187,12 @@ class Reader:
         lanes = self.lanes
         return lanes.add("mul", lanes.add("gt", x, lanes.const(0.0)), lanes.add("lt", x, lanes.const(math.inf)))
 
+    def _finite(self, x: int) -> int:
+        return self.lanes.add("lt", self.lanes.add("abs", x), self.lanes.const(math.inf))
+
+    def _without_holes(self, x: int) -> int:
+        return self.lanes.add("where", self._finite(x), x, self.lanes.const(0.0))
+
 
 def is_host(graph: Graph, node: int) -> bool:
     """Whether a number is made of those of the host alone."""

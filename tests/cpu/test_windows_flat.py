@@ -279,3 +279,21 @@ def test_sums_do_not_depend_on_the_number_of_threads(threads):
     for value, gradients in others:
         assert torch.equal(value, first[0])
         assert all(torch.equal(gradients[n], g) for n, g in first[1].items())
+
+
+def test_a_sensor_with_holes_needs_no_graph():
+    """What is not finite is a hole: it has no value, no weight and no gradient."""
+    text = "input sensor: depth[metric, sparse]\nterm depth = 0.1 * disparity_l1(depth, sensor, masked)"
+    g = torch.Generator().manual_seed(0)
+    depth, sensor = (torch.rand(2, 6, 8, 1, generator=g, dtype=torch.float64) for _ in range(2))
+    sensor[0, 3], sensor[1, 4], sensor[0, 5] = torch.nan, torch.inf, 0.0
+    found = {}
+    for kernels in ("torch", "cpp", "portable"):
+        loss = splatdsl.compile(text, backend="eager", kernels=kernels)
+        leaf = depth.clone().requires_grad_()
+        total = loss(depth=leaf, sensor=sensor, mask=torch.ones(2, 6, 8))
+        found[kernels] = total.detach(), *torch.autograd.grad(total, leaf)
+        assert (Direct in runs(loss)) == (kernels != "torch")
+    assert found["torch"][1].count_nonzero() > 0
+    for kernels in ("cpp", "portable"):
+        torch.testing.assert_close(found[kernels], found["torch"], rtol=1e-12, atol=1e-15)
