@@ -1,4 +1,4 @@
-"""Window kernels on processors: the plan as C++, compiled on this machine, called on the memory of tensors."""
+"""Kernels on processors: the plan as C++, compiled on this machine, called on the memory of tensors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from ..backend import missing_compiler
 from . import native
 from .cpp_source import cpp_source
+from .flat_source import flat_source
 from .native import KernelUnavailable
 from .plan import WindowPlan
 
-__all__ = ["Kernel", "KernelUnavailable", "cpp_source", "kernel", "missing", "run_cpp"]
+__all__ = ["Kernel", "KernelUnavailable", "kernel", "missing", "run_cpp", "source"]
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -43,8 +44,9 @@ class Kernel:
         self._pointers = ctypes.c_void_p * (len(plan.inputs) + len(plan.differentiable))
         self._outputs = plan.outputs
         self._run = library.run
+        sizes = [ctypes.c_long] * (1 if plan.flat else 3)
         # Plain integers as they come: ctypes converts what has a type here faster than instances of its classes.
-        self._run.argtypes = [self._pointers, self._numbers, ctypes.c_void_p, *[ctypes.c_long] * 3, *[ctypes.c_int] * 2]
+        self._run.argtypes = [self._pointers, self._numbers, ctypes.c_void_p, *sizes, *[ctypes.c_int] * 2]
         self._run.restype = ctypes.c_int
 
     def __call__(
@@ -52,14 +54,14 @@ class Kernel:
     ) -> list[Tensor]:
         """The numbers of the plan, and with ``gradient`` the gradients. As `portable.run_portable`, on CPU tensors."""
         plan, dtype = self.plan, self._dtype
-        batch, height, width, _ = inputs[0].shape
+        lead = inputs[0].shape[:-1]
         places: list[int] = []
         kept = []  # copies live as long as the call
         for x, components in zip(inputs, plan.inputs):
             if x.dtype != dtype or not x.is_cpu:
                 raise TypeError(f"a kernel for {dtype} on the CPU got {x.dtype} on {x.device}")
-            if x.shape != (batch, height, width, components):
-                x = x.expand(batch, height, width, components)
+            if x.shape != (*lead, components):
+                x = x.expand(*lead, components)
             if not x.is_contiguous():
                 x = x.contiguous()
                 kept.append(x)
@@ -67,22 +69,25 @@ class Kernel:
         made = [torch.empty(self._outputs, dtype=dtype)]
         if gradient:
             for i in plan.differentiable:
-                g = torch.empty((batch, height, width, plan.inputs[i]), dtype=dtype)
+                g = torch.empty((*lead, plan.inputs[i]), dtype=dtype)
                 made.append(g)
                 places.append(g.data_ptr())
         failed = self._run(
             self._pointers(*places),
             self._numbers(*cotangents, *hosts),
             made[0].data_ptr(),
-            batch,
-            height,
-            width,
+            *((lead.numel(),) if plan.flat else lead),
             torch.get_num_threads(),
             gradient,
         )
         if failed:
-            raise MemoryError("a window kernel had no memory for its scratch")
+            raise MemoryError("a kernel had no memory for its scratch")
         return made
+
+
+def source(plan: WindowPlan, dtype: str) -> str:
+    """The C++ of a plan for "float32" or "float64"."""
+    return flat_source(plan, dtype) if plan.flat else cpp_source(plan, dtype)
 
 
 _lock = threading.Lock()
@@ -106,7 +111,7 @@ def kernel(plan: WindowPlan, dtype: torch.dtype) -> Kernel:
         raise KernelUnavailable(reason)
     from torch._inductor import cpp_builder
 
-    library = native.load(cpp_source(plan, _DTYPES[dtype]), str(cpp_builder.get_cpp_compiler()), "run")
+    library = native.load(source(plan, _DTYPES[dtype]), str(cpp_builder.get_cpp_compiler()), "run")
     with _lock:
         return _kernels.setdefault(name, Kernel(plan, dtype, library))
 
@@ -118,7 +123,7 @@ def run_cpp(
 
     Args:
         plan: what to compute.
-        inputs: `[B, H, W, k]` on the CPU, all float32 or all float64.
+        inputs: on the CPU, all float32 or all float64; `[B, H, W, k]`, or for a flat plan `[..., k]`.
         cotangents: the factor of each reduction in the weighted sum.
         hosts: the numbers of the host.
         gradient: whether gradients of the weighted sum are wanted.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ..kernels.photometric import BORDER, window
+from .cpp_print import TYPES, Printer, array
 from .cpp_walk import WALK
-from .lanes import COMPARISONS, Lane, Stage
+from .lanes import Lane, Stage
 from .plan import STATISTICS, WindowPlan
 
 ROWS = 4
@@ -17,9 +17,6 @@ _TILE = 1024  # lanes of a tile, about: its rings stay in the second level cache
 _CHUNK = 512  # lanes that run through a stage at once, about: they stay in the first level cache
 _SMALL = 16384
 _BAND = 8
-_TYPES = {"float32": "float", "float64": "double"}
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _VECTOR = """\
 // A register full of lanes.
 #if defined(__AVX512F__)
@@ -52,7 +49,7 @@ def cpp_source(plan: WindowPlan, dtype: str) -> str:
     return "\n".join(
         [
             f"// A window kernel, {dtype}, {plan.channels} lanes per pixel. Generated; the plan is {plan.key}.",
-            f"typedef {_TYPES[dtype]} T;",
+            f"typedef {TYPES[dtype]} T;",
             "#include <math.h>",
             "#include <sched.h>",
             "#include <stdlib.h>",
@@ -138,23 +135,18 @@ def _constants(plan: WindowPlan, borders: Sequence[int], expanded: Sequence[int]
     lines = [f"constexpr int {k} = {v};{f'  // {why}' if why else ''}" for k, (v, why) in table.items()]
     return [
         *lines,
-        _array("SHARED", ["true" if k < c else "false" for k in plan.inputs], "bool", "inputs with one component"),
-        _array(
+        array("SHARED", ["true" if k < c else "false" for k in plan.inputs], "bool", "inputs with one component"),
+        array(
             "IN_REGIONS", ["true" if i in read else "false" for i in range(len(plan.inputs))], "bool", "are read there"
         ),
-        _array("PLACE", [expanded.index(i) if i in expanded else -1 for i in range(len(plan.inputs))], "int", ""),
-        _array("EXPAND", expanded, "int", "the inputs behind EXPANDED"),
-        _array("DIFFERENTIABLE", plan.differentiable, "int", "inputs that get a gradient"),
-        _array("NORMALISER_REGION", [n.region for n in plan.normalisers], "int", "-1: every lane counts 1"),
-        _array("NORMALISER_BORDER", [n.border for n in plan.normalisers], "int", "pixels that are left out"),
-        _array("NORMALISER", [r.normaliser for r in plan.reductions], "int", "of each reduction; -1: a plain sum"),
-        _array("INTERIOR", borders, "int", "borders that the programs ask for"),
+        array("PLACE", [expanded.index(i) if i in expanded else -1 for i in range(len(plan.inputs))], "int", ""),
+        array("EXPAND", expanded, "int", "the inputs behind EXPANDED"),
+        array("DIFFERENTIABLE", plan.differentiable, "int", "inputs that get a gradient"),
+        array("NORMALISER_REGION", [n.region for n in plan.normalisers], "int", "-1: every lane counts 1"),
+        array("NORMALISER_BORDER", [n.border for n in plan.normalisers], "int", "pixels that are left out"),
+        array("NORMALISER", [r.normaliser for r in plan.reductions], "int", "of each reduction; -1: a plain sum"),
+        array("INTERIOR", borders, "int", "borders that the programs ask for"),
     ]
-
-
-def _array(name: str, values: Sequence[object], kind: str, why: str) -> str:
-    shown = ", ".join(map(str, values)) or "0"
-    return f"constexpr {kind} {name}[] = {{{shown}}};{f'  // {why}' if why else ''}"
 
 
 def _window() -> list[str]:
@@ -220,7 +212,7 @@ def _stage(name: str, why: str, stage: Stage, borders: Sequence[int], stores: Se
     """A function that runs a program on n lanes of a row."""
     if stores is None:
         stores = [f"out{k}[i] = v{i};" for k, i in enumerate(stage.results)]
-    uniform = _uniform(stage)
+    uniform = stage.uniform()
     body = _Body(stage)
     outside: list[str] = []
     inside: list[str] = []
@@ -257,76 +249,28 @@ def _stage(name: str, why: str, stage: Stage, borders: Sequence[int], stores: Se
     ]
 
 
-def _uniform(stage: Stage) -> set[int]:
-    """Values that are the same in all lanes."""
-    found: set[int] = set()
-    for i, (op, args, _) in enumerate(stage.lanes):
-        if op in ("host", "const", "weight") or (args and all(a in found for a in args)):
-            found.add(i)
-    return found
-
-
-class _Body:
-    """Prints the lanes of a stage. Conditions stand where they are asked; they have a value only if one is read."""
+class _Body(Printer):
+    """Prints the lanes of a stage; conditions have a value only if one is read."""
 
     def __init__(self, stage: Stage) -> None:
-        self.lanes = stage.lanes
-        read = set(stage.results)
+        super().__init__(stage.lanes, {"abs": "absolute", "sqrt": "root"})
+        self.read = set(stage.results)
         for op, args, _ in stage.lanes:
-            read.update(args[1:] if op == "where" else args)
-        self.read = read
+            self.read.update(args[1:] if op == "where" else args)
 
     def line(self, index: int) -> str:
         """The statement of a value; "" if nothing reads it as a number."""
         lane = self.lanes[index]
-        if self._is_condition(lane) and index not in self.read:
+        if self.asked(lane) and index not in self.read:
             return ""
-        return f"const T v{index} = {self._value(lane)};"
+        return f"const T v{index} = {self.value(lane)};"
 
-    def _is_condition(self, lane: Lane) -> bool:
-        return lane.op in COMPARISONS or lane.op == "interior"
-
-    def _condition(self, index: int) -> str:
-        lane = self.lanes[index]
-        if lane.op in COMPARISONS:
-            return f"v{lane.args[0]} {_COMPARE[lane.op]} v{lane.args[1]}"
+    def asked(self, lane: Lane) -> str:
+        """Beside comparisons, whether a lane is so far from the edges."""
         if lane.op == "interior":
             return f"(i >= from{lane.attr}) & (i < to{lane.attr})"
-        return f"v{index} > T(0.5)"
+        return super().asked(lane)
 
-    def _value(self, lane: Lane) -> str:
-        op, args, attr = lane
-        a, b = (*(f"v{x}" for x in args), "", "")[:2]
-        if op in _INFIX:
-            return f"{a} {_INFIX[op]} {b}"
-        if op == "const":
-            return _number(attr)
-        if op in ("host", "weight"):
-            return f"u.{op}[{attr}]"
-        if op == "input":
-            return f"in{attr}[i]"
-        if op in ("stat", "spread"):
-            return f"{op}{attr}[i]"
-        if op in COMPARISONS:
-            return f"{a} {_COMPARE[op]} {b} ? T(1) : T(0)"
-        if op == "interior":
-            return f"(i >= from{attr}) & (i < to{attr}) ? T(1) : T(0)"
-        if op == "where":
-            return f"{self._condition(args[0])} ? v{args[1]} : v{args[2]}"
-        if op in ("min", "max"):
-            return f"({a} {'<' if op == 'min' else '>'} {b}) | ({a} != {a}) ? {a} : {b}"
-        return {
-            "neg": f"-{a}",
-            "abs": f"absolute({a})",
-            "sqrt": f"root({a})",
-            "sign": f"({a} > T(0) ? T(1) : T(0)) - ({a} < T(0) ? T(1) : T(0))",
-            "floor0": f"{a} < T(0) ? T(0) : {a}",
-        }[op]
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "T(NAN)"
-    if math.isinf(value):
-        return "T(INFINITY)" if value > 0 else "-T(INFINITY)"
-    return f"T({value!r})"
+    def leaf(self, lane: Lane) -> str:
+        """What is read, blurred values among it."""
+        return f"{lane.op}{lane.attr}[i]" if lane.op in ("stat", "spread") else super().leaf(lane)

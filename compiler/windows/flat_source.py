@@ -6,20 +6,15 @@ is the same for any number of threads.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
+from .cpp_print import TYPES, Printer, array
 from .flat_math import EXACT, SINGLE
-from .lanes import COMPARISONS, TRANSCENDENTAL, UNIFORM, Lane, Stage
+from .lanes import TRANSCENDENTAL, Stage
 from .plan import WindowPlan
 
 _BLOCK = 1024  # lanes that are summed in the precision of the inputs, about; beyond that sums are double
 _SPAN = 16  # blocks of a span: what a thread takes at once
 _SMALL = 65536
 _LARGE = 16 << 20
-_TYPES = {"float32": "float", "float64": "double"}
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _CALLS = {op: f"{op}_of" for op in TRANSCENDENTAL} | {"abs": "abs_of", "sqrt": "sqrt_of"}
 
 _WALK = """\
@@ -172,7 +167,7 @@ def flat_source(plan: WindowPlan, dtype: str) -> str:
     return "\n".join(
         [
             f"// A kernel without windows, {dtype}, {plan.channels} lanes per row. Generated; the plan is {plan.key}.",
-            f"typedef {_TYPES[dtype]} T;",
+            f"typedef {TYPES[dtype]} T;",
             "#include <math.h>",
             "#include <stdlib.h>",
             "#include <string.h>",
@@ -228,16 +223,12 @@ def _constants(plan: WindowPlan) -> list[str]:
     }
     return [
         *(f"constexpr int {k} = {v};{f'  // {why}' if why else ''}" for k, (v, why) in table.items()),
-        _array("SHARED", ["true" if s else "false" for s in shared], "bool", "inputs with one component"),
-        *(_array(k, ["true" if i in v else "false" for i in inputs], "bool", "are read") for k, v in read.items()),
-        _array("DIFFERENTIABLE", plan.differentiable, "int", "inputs that get a gradient"),
-        _array("NORMALISER_REGION", [n.region for n in plan.normalisers], "int", "-1: every lane counts 1"),
-        _array("NORMALISER", [r.normaliser for r in plan.reductions], "int", "of each reduction; -1: a plain sum"),
+        array("SHARED", ["true" if s else "false" for s in shared], "bool", "inputs with one component"),
+        *(array(k, ["true" if i in v else "false" for i in inputs], "bool", "are read") for k, v in read.items()),
+        array("DIFFERENTIABLE", plan.differentiable, "int", "inputs that get a gradient"),
+        array("NORMALISER_REGION", [n.region for n in plan.normalisers], "int", "-1: every lane counts 1"),
+        array("NORMALISER", [r.normaliser for r in plan.reductions], "int", "of each reduction; -1: a plain sum"),
     ]
-
-
-def _array(name: str, values: Sequence[object], kind: str, why: str) -> str:
-    return f"constexpr {kind} {name}[] = {{{', '.join(map(str, values)) or '0'}}};  // {why}"
 
 
 def _stage(name: str, why: str, stage: Stage, summed: int, gradients: bool = True) -> list[str]:
@@ -250,10 +241,10 @@ def _stage(name: str, why: str, stage: Stage, summed: int, gradients: bool = Tru
         *(f"const T* RESTRICT in{i} = in[{i}];" for i in sorted(printed.inputs())),
         *(f"T* RESTRICT out{k} = out[{k}];" for k in stores),
         *(f"T {s} = 0;" for s in sums),
-        *printed.lines(uniform=True),
+        *printed.statements(uniform=True),
         f"#pragma omp simd{reduction}",
         "for (int i = 0; i < n; i++) {",
-        *(f"  {line}" for line in printed.lines(uniform=False)),
+        *(f"  {line}" for line in printed.statements(uniform=False)),
         *(f"  {s} += v{stage.results[k]};" for k, s in enumerate(sums)),
         *(f"  out{k}[i] = v{stage.results[summed + k]};" for k in stores),
         "}",
@@ -268,67 +259,28 @@ def _stage(name: str, why: str, stage: Stage, summed: int, gradients: bool = Tru
     ]
 
 
-class _Printed:
-    """The lanes of a stage as statements. Conditions stand where they are asked, and have a value if one is read."""
+class _Printed(Printer):
+    """The lanes of a stage as statements; conditions have a value if one is read."""
 
     def __init__(self, stage: Stage, summed: int, gradients: bool) -> None:
-        self.all = stage.lanes
+        super().__init__(stage.lanes, _CALLS)
         results = stage.results if gradients else stage.results[:summed]
         self.needed = set(results)
         self.read = set(results)
-        for i in range(len(self.all) - 1, -1, -1):
+        for i in range(len(self.lanes) - 1, -1, -1):
             if i in self.needed:
-                op, args, _ = self.all[i]
+                op, args, _ = self.lanes[i]
                 self.needed.update(args)
                 self.read.update(args[1:] if op == "where" else args)
-                if op == "where" and self.all[args[0]].op not in COMPARISONS:
+                if op == "where" and not self.asked(self.lanes[args[0]]):
                     self.read.add(args[0])
-        self.uniform: set[int] = set()
-        for i, (op, args, _) in enumerate(self.all):
-            if op in UNIFORM or (args and all(a in self.uniform for a in args)):
-                self.uniform.add(i)
+        self.uniform = stage.uniform()
 
     def inputs(self) -> set[int]:
         """The inputs that are read."""
-        return {self.all[i].attr for i in self.needed if self.all[i].op == "input"}
+        return {self.lanes[i].attr for i in self.needed if self.lanes[i].op == "input"}
 
-    def lines(self, uniform: bool) -> list[str]:
+    def statements(self, uniform: bool) -> list[str]:
         """The statements outside or inside the loop."""
         chosen = (i for i in sorted(self.needed & self.read) if (i in self.uniform) == uniform)
-        return [f"const T v{i} = {self._value(self.all[i])};" for i in chosen]
-
-    def _value(self, lane: Lane) -> str:
-        op, args, attr = lane
-        a, b = (*(f"v{x}" for x in args), "", "")[:2]
-        if op in _INFIX:
-            return f"{a} {_INFIX[op]} {b}"
-        if op in COMPARISONS:
-            return f"{self._condition(lane, a)} ? T(1) : T(0)"
-        if op == "where":
-            return f"{self._condition(self.all[args[0]], a)} ? v{args[1]} : v{args[2]}"
-        if op in ("min", "max"):
-            return f"({a} {'<' if op == 'min' else '>'} {b}) | ({a} != {a}) ? {a} : {b}"
-        if op in _CALLS:
-            return f"{_CALLS[op]}({a})"
-        if op == "const":
-            return _number(attr)
-        return {
-            "host": f"u.host[{attr}]",
-            "weight": f"u.weight[{attr}]",
-            "input": f"in{attr}[i]",
-            "neg": f"-{a}",
-            "detach": a,
-            "sign": f"({a} > T(0) ? T(1) : T(0)) - ({a} < T(0) ? T(1) : T(0))",
-            "floor0": f"{a} < T(0) ? T(0) : {a}",
-        }[op]
-
-    def _condition(self, lane: Lane, name: str) -> str:
-        if lane.op not in COMPARISONS:
-            return f"{name} > T(0.5)"
-        return f"v{lane.args[0]} {_COMPARE[lane.op]} v{lane.args[1]}"
-
-
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return "T(NAN)" if math.isnan(value) else "T(INFINITY)" if value > 0 else "-T(INFINITY)"
-    return f"T({value!r})"
+        return [f"const T v{i} = {self.value(self.lanes[i])};" for i in chosen]

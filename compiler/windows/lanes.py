@@ -51,6 +51,14 @@ class Stage(NamedTuple):
         """Which leaves of a sort are read, sorted."""
         return tuple(sorted({lane.attr for lane in self.lanes if lane.op == op}))
 
+    def uniform(self) -> set[int]:
+        """Values that are the same in all lanes."""
+        found: set[int] = set()
+        for i, lane in enumerate(self.lanes):
+            if lane.op in UNIFORM or (lane.args and all(a in found for a in lane.args)):
+                found.add(i)
+        return found
+
 
 class Lanes:
     """Builds programs; equal values become one, and arithmetic with 0 and 1 is left out where it changes nothing."""

@@ -95,7 +95,7 @@ class WindowPlan(PlanFields):
         """A name for the plan: equal plans have equal names."""
         return hashlib.sha256(repr(tuple(self)).encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def flat(self) -> bool:
         """Whether each lane is on its own: no window and no border, so rows can be in any form, `[..., k]`."""
         return not self.windows and not any(n.border for n in self.normalisers)

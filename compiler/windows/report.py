@@ -72,14 +72,10 @@ def _named(graph: Graph, index: int) -> str:
 
 
 def _source(plan: WindowPlan, choice: Choice) -> list[str]:
-    if choice.route == CPP and plan.flat:
-        from .flat_source import flat_source
-
-        return ["", flat_source(plan, "float32").rstrip()]
     if choice.route == CPP:
-        from .cpp_source import cpp_source
+        from .cpp import source
 
-        return ["", cpp_source(plan, "float32").rstrip()]
+        return ["", source(plan, "float32").rstrip()]
     if choice.route == TRITON:
         from .triton_source import triton_source
 

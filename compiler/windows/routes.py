@@ -102,7 +102,7 @@ def with_kernels(graph: Graph, gradients: frozenset[str], choice: Choice, dtype:
     if fused is graph:
         return graph
     if choice.route == CPP:
-        from .flat import KernelUnavailable, kernel
+        from .cpp import KernelUnavailable, kernel
 
         try:
             for plan in plans_of(fused):
@@ -152,9 +152,9 @@ def route_of(graph: Graph) -> str:
 def runner(route: str) -> Runner:
     """What runs plans with factors and numbers of the host that are Python's."""
     if route == CPP:
-        from .flat import run_processor
+        from .cpp import run_cpp
 
-        return run_processor
+        return run_cpp
     return run_portable
 
 

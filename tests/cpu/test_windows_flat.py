@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import splatdsl
-from splatdsl.compiler.windows import cpp, flat
+from splatdsl.compiler.windows import cpp
 from splatdsl.compiler.windows.build import Wanted, build, inside
 from splatdsl.compiler.windows.direct import Direct
 from splatdsl.compiler.windows.flat_source import flat_source
@@ -197,7 +197,7 @@ def test_what_is_outside_a_region_does_not_matter():
 def test_raw_values_at_the_ends_of_the_range(raw, opacity, scale):
     rows = torch.full((37, 3), raw)
     for op, value in (("sigmoid", opacity), ("exp", scale)):
-        numbers, gradient = flat.kernel(map_of(op), torch.float32)([rows], [1.0], [], True)
+        numbers, gradient = cpp.kernel(map_of(op), torch.float32)([rows], [1.0], [], True)
         torch.testing.assert_close(numbers[1], torch.tensor(value), rtol=1e-4, atol=0, equal_nan=True)
         slope = torch.tensor(value * (1 - value) if op == "sigmoid" else value) / rows.numel()
         torch.testing.assert_close(gradient, slope.expand(37, 3), rtol=1e-4, atol=1.2e-38, equal_nan=True)
@@ -225,7 +225,7 @@ def test_functions_of_single_precision_are_accurate(op):
     # The derivative of value * detached marker by the marker is the value at each lane.
     marked = lanes.add("mul", value, lanes.add("input", attr=1))
     plan, _ = build(lanes, 1, [1, 1], [1], 0, [], [Wanted(marked, None, mean=False)])
-    _, found = flat.kernel(plan, torch.float32)([x[:, None], torch.ones(len(x), 1)], [1.0], [], True)
+    _, found = cpp.kernel(plan, torch.float32)([x[:, None], torch.ones(len(x), 1)], [1.0], [], True)
     expected = getattr(torch, op)(x.double())
     kept = (expected.abs() > 1.2e-38) | (expected == 0)
     error = ((found[:, 0].double() - expected).abs() / expected.abs().clamp(min=1e-300))[kept]
@@ -262,7 +262,7 @@ def test_every_operation_is_that_of_torch(shape):
     inputs[2] = (inputs[2] > 0.8).double()
     factors = [0.5, -2.0, 0.1, 1.0]
     for gradient in (True, False):
-        found = flat.kernel(plan, torch.float64)(inputs, factors, [0.25], gradient)
+        found = cpp.kernel(plan, torch.float64)(inputs, factors, [0.25], gradient)
         wanted = run_portable(plan, inputs, factors, [0.25], gradient)
         assert len(found) == (3 if gradient else 1)
         torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-14)
