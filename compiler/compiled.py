@@ -23,6 +23,7 @@ from .ir import DIFFERENTIATED, TRACKED, VALUES
 from .lower import Lowered, lower, lower_values
 from .numbers import Numbers
 from .passes import optimise
+from .ranks import Layout, of_externs, over_ranks
 from .resolve import ExternCall, Resolved, resolve
 from .specialise import Facts, Schedule
 from .variants import GraphRun, Key, Part, Result, Stats, Variant, reference
@@ -41,10 +42,14 @@ class CompiledProgram:
         program: the checked program.
         backend: "inductor", "eager" (no compilation), or any backend that `torch.compile` knows.
         kernels: what computes windows: "auto" chooses; see `windows.routes`.
+        layout: how ranks divide a batch; None: this process has all of it.
     """
 
-    def __init__(self, program: TypedProgram, backend: str = "inductor", kernels: str = AUTO) -> None:
+    def __init__(
+        self, program: TypedProgram, backend: str = "inductor", kernels: str = AUTO, layout: Layout | None = None
+    ) -> None:
         self.program = program
+        self.layout = layout
         self.backend = backend
         self.kernels = kernels
         self.schedule = Schedule(program)
@@ -99,6 +104,8 @@ class CompiledProgram:
         if found is None:
             lowered = lower(self.resolved(facts), facts) if name == MAIN else self._values(facts, name)
             graph = optimise(lowered.graph)
+            if self.layout is not None:
+                graph = over_ranks(graph, of_externs(self.resolved(facts).externs, self.layout))
             names = tuple(argument_names(graph)[:-1])
             spaces = {node.attr: node.shape.space for node in graph.nodes if node.op == "input"}
             found = Part(graph, Numbers(lowered.slots), names, tuple(spaces[n] for n in names))

@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from .call import Call, Ref
-from .ir import COMPARISONS, FUSED, MEASURED, TRACKED, Graph, Node
+from .ir import COMPARISONS, MODAL, TRACKED, Graph, Node
 from .kernels import pointwise, reductions, regions
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {
@@ -125,7 +125,7 @@ def _emit_node(
         call: Call = node.attr
         positional = tuple(fill(a, args) for a in call.args)
         keywords = {k: fill(v, args) for k, v in call.kwargs}
-        if call.kernel in (FUSED, MEASURED):
+        if call.kernel in MODAL:
             keywords["mode"] = mode
         return out.call_function(kernel(call.kernel), positional, keywords)
     if node.op in COMPARISONS:

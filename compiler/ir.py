@@ -32,6 +32,12 @@ ARITY = {
 MEASURED = "windows:measured"
 """The kernel that runs a plan whose gradient is made when it is asked for: all of these but the factors."""
 
+EXCHANGE, SPREAD, SHARED = "ranks:exchange", "ranks:spread_out", "ranks:shared"
+"""The kernels through which ranks make one value of what each of them has, see `ranks`."""
+
+MODAL = frozenset({FUSED, MEASURED, EXCHANGE, SPREAD, SHARED})
+"""Kernels that are told what becomes of the graph."""
+
 VALUES, TRACKED, DIFFERENTIATED = "values", "tracked", "differentiated"
 """What becomes of an emitted graph: its values alone count, autograd watches it, or its total is differentiated."""
 

@@ -164,7 +164,7 @@ def _refs(items: tuple[object, ...]) -> list[Ref]:
     return found
 
 
-def _eliminate(graph: Graph) -> Graph:
+def eliminate(graph: Graph) -> Graph:
     """Drop what no term needs, and operands that a kernel no longer names."""
     compact: list[Node] = []
     for node in graph.nodes:
@@ -204,7 +204,7 @@ PASSES: tuple[Pass, ...] = (
     Pass("regions", lambda g: _rewrite(g, _regions), "an unmasked mean is cheaper and exact without its weights"),
     Pass("fold again", lambda g: _rewrite(g, _fold), "an empty region became a number"),
     Pass("materialise", lambda g: _rewrite(g, _materialise), "a region that became a number may still be summed"),
-    Pass("eliminate", _eliminate, "last: earlier passes leave values that nobody needs"),
+    Pass("eliminate", eliminate, "last: earlier passes leave values that nobody needs"),
 )
 
 

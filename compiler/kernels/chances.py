@@ -33,15 +33,17 @@ def uniform(key: float | Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
     return numbers(key, index).to(dtype) / 2**24
 
 
-def bernoulli(p: float | Tensor, like: Tensor | None = None, *, key: float | Tensor) -> Tensor:
+def bernoulli(
+    p: float | Tensor, like: Tensor | None = None, *, key: float | Tensor, first: int | Tensor = 0
+) -> Tensor:
     """1 where the i-th random number is below p, else 0, over the pixels or gaussians of p or of ``like``.
 
-    `[.., 1]`; i counts through them in order. No gradient.
+    `[.., 1]`; i counts through them in order, from ``first``. No gradient.
     """
     of = p if isinstance(p, Tensor) and p.dim() > 0 else like
     assert of is not None, "the checker asks for `like` where p is a number"
     one = of[..., :1]
-    index = torch.arange(one.numel(), device=of.device).reshape(one.shape)
+    index = torch.arange(one.numel(), device=of.device).reshape(one.shape) + first
     likely = p.detach() if isinstance(p, Tensor) else p
     return (uniform(key, index, of.dtype) < likely).to(of.dtype)
 

@@ -99,9 +99,36 @@ CODES: tuple[Code, ...] = (
         why="Others in their place would give the same numbers, but not at the speed that was asked for.",
     ),
     Code(
+        id="RUN018",
+        slug="ranks-disagree",
+        what="The processes that hold the parts of one batch call the loss in different ways, or with a program that "
+        "cannot be evaluated in parts.",
+        why="A mean over all ranks exists only if each of them computes the same terms of the same program at the same "
+        "step.",
+    ),
+    Code(
+        id="RUN019",
+        slug="rank-gone",
+        what="A process that takes part in the run has ended, or did not take part in a step in time.",
+        why="The others cannot go on without its part of the batch, and would wait for ever.",
+    ),
+    Code(
         id="RUN020",
         slug="bad-render-request",
         what="A renderer was given gaussians, cameras or names of buffers that do not fit together.",
         why="It would draw something else than was meant, or fail inside a kernel that cannot say why.",
+    ),
+    Code(
+        id="RUN022",
+        slug="ranks-drifted",
+        what="Processes that train copies of the same gaussians no longer have the same ones.",
+        why="Each would go on with a model of its own, moved by gradients that were computed for another.",
+    ),
+    Code(
+        id="RUN023",
+        slug="ranks-cannot-start",
+        what="Several processes were started to train together, and cannot: one finds no device of its own, or not the "
+        "others.",
+        why="They would wait for each other for ever, or share a device that has room for one.",
     ),
 )
