@@ -18,9 +18,10 @@ INDUCTOR_SPLIT = 4096
 TINY = 16
 """Up to this side an image has a graph of its own: a filter can leave it with one pixel, which is never open."""
 
-ROWS, MANY, IMAGE = (-1,), (0,), (1, 2)
-"""Dimensions that are left open: any number of gaussians or points, 0 and 1 among them; more of them than
-`INDUCTOR_SPLIT`, for which the code is faster; and the size of images that do not have the first one's."""
+ROWS, OF_IMAGES, MANY, IMAGE = (-1,), (-2,), (0,), (1, 2)
+"""Dimensions that are left open: any number of gaussians or points, 0 and 1 among them; that of points of each image;
+more gaussians than `INDUCTOR_SPLIT`, for which the code is faster; and the size of images that do not have the first
+one's."""
 
 
 class Frames:
@@ -49,6 +50,8 @@ class Frames:
             view, _, layout = space.rpartition(":")
             if layout == "pixels":
                 sizes.setdefault(view, tuple(t.shape[:3]))
+            elif _is_of_images(layout, name):
+                fixed.append((name, t.shape[0], *t.shape[2:], t.shape[1] > 0))
             elif not _is_rows(layout, name):
                 fixed.append((name, tuple(t.shape)))
             elif t.dim() > 2:
@@ -58,10 +61,12 @@ class Frames:
         if rows == MANY:
             fixed.append(("rows", MANY))
         dynamic: list[tuple[int, ...]] = []
-        for name, space in zip(names, spaces):
+        for name, space, t in zip(names, spaces, bound):
             view, _, layout = space.rpartition(":")
             if layout == "pixels":
                 dynamic.append(IMAGE if isinstance(found[view][-1], str) else ())
+            elif _is_of_images(layout, name):
+                dynamic.append(OF_IMAGES if t.shape[1] else ())  # torch thinks of 0 points as another number
             else:
                 dynamic.append(rows if _is_rows(layout, name) else ())
         return (*sorted(found.items()), *fixed), tuple(dynamic)
@@ -106,6 +111,11 @@ def _is_rows(layout: str, name: str) -> bool:
     return layout == "gaussians" or words[0] == "N" or (len(words) == 1 and words[0] not in ("images", "B", "pixels"))
 
 
+def _is_of_images(layout: str, name: str) -> bool:
+    """Whether the second dimension is a number of points that each image has, and changes from step to step."""
+    return len(layout.split()) == 2 and layout.split()[0] == "B" and "[" not in name
+
+
 def prepare(t: Tensor, dynamic: tuple[int, ...]) -> Tensor:
     """An input in the form that never recompiles: any number of rows, and any image size if asked for."""
     # A view is no leaf: torch fixes the shape of parameters, but not of what is made from them.
@@ -114,8 +124,8 @@ def prepare(t: Tensor, dynamic: tuple[int, ...]) -> Tensor:
 
 def mark(t: Tensor, dynamic: tuple[int, ...]) -> Tensor:
     """The tensor itself, with its open dimensions marked for the compiler."""
-    if dynamic == ROWS:
-        mark_unbacked(t, 0)
+    if dynamic in (ROWS, OF_IMAGES):
+        mark_unbacked(t, -1 - dynamic[0])
     elif dynamic:
         torch._dynamo.mark_dynamic(t, dynamic)
     return t

@@ -152,3 +152,25 @@ def test_a_used_file(tmp_path: Path, images: dict[str, torch.Tensor]) -> None:
 def test_warnings_reach_whoever_never_runs_the_linter() -> None:
     with pytest.warns(splatdsl.LossWarning, match="USE001"):
         splatdsl.compile("param w = 1\nterm a = l1()", backend="eager")
+
+
+def test_the_number_of_points_of_a_view_is_open() -> None:
+    text = (
+        "input points: [B P 2]\ninput depths: [B P 1] in (0, inf)\nlet drawn = sample_at(depth, points)\n"
+        "mean(abs(where(drawn > 0, 1 / drawn, 0) - 1 / depths), drawn > 0)"
+    )
+    compiled, eager = (splatdsl.compile(text, backend=backend) for backend in ("aot_eager", "eager"))
+    g = torch.Generator().manual_seed(0)
+    for views, count in ((1, 50), (1, 60), (1, 24), (1, 1), (1, 0), (2, 40)):
+        depth = torch.rand(views, 20, 24, 1, generator=g) + 1
+        points, depths = 24 * torch.rand(views, count, 2, generator=g), torch.rand(views, count, 1, generator=g) + 1
+        given = {"points": points, "depths": depths}
+        found = []
+        for loss_fn in (compiled, eager):
+            leaf = depth.clone().requires_grad_()
+            total = loss_fn(depth=leaf, **given)
+            total.backward()
+            found.append((total.detach(), leaf.grad))
+        torch.testing.assert_close(*found)
+    # One for views with points, one for those without any, and one for two views.
+    assert (compiled.stats.graphs, compiled.stats.predicted) == (3, 3)
