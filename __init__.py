@@ -12,8 +12,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .dsl.check_files import check
     from .dsl.diagnostics import Diagnostic, LossError, LossWarning
-    from .runtime.compiled import CompiledLossFn, compile, load
+    from .runtime.compiled import CompiledLossFn
     from .runtime.externs import register
+    from .runtime.loading import compile, load
 
 __all__ = [
     "CompiledLossFn",
@@ -33,8 +34,8 @@ _HOMES = {
     "LossError": ".dsl.diagnostics",
     "LossWarning": ".dsl.diagnostics",
     "CompiledLossFn": ".runtime.compiled",
-    "compile": ".runtime.compiled",
-    "load": ".runtime.compiled",
+    "compile": ".runtime.loading",
+    "load": ".runtime.loading",
     "register": ".runtime.externs",
 }
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..runtime.compiled import compile as compile_loss
+from ..runtime.loading import compile as compile_loss
 from . import peers
 from .harness import Call, training_step
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from stat import S_ISDIR, S_ISREG
 
 KIB = 1024
@@ -47,7 +50,21 @@ def read_text(path: str, limit: int) -> str:
     Raises:
         Unreadable: it is missing, a folder or a device, not permitted, larger than ``limit`` bytes or not UTF-8.
     """
-    return decode(read_bytes(path, limit), limit)
+    text = _KEPT.get().get(path)
+    return decode(read_bytes(path, limit), limit) if text is None else text
+
+
+_KEPT: ContextVar[Mapping[str, str]] = ContextVar("kept", default={})  # noqa: B039 (nobody changes it)
+
+
+@contextmanager
+def kept(texts: Mapping[str, str]) -> Iterator[None]:
+    """Within it, these texts stand for the files at their real paths, whatever is there now."""
+    token = _KEPT.set(texts)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 def read_bytes(path: str, limit: int) -> bytes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .compiled import CompiledLossFn, compile, load
+    from .compiled import CompiledLossFn
     from .data.base import SplatDataItem, SplatDataProvider
     from .data.colmap import ColmapDataProvider
     from .data.synthetic import SyntheticDataProvider
     from .externs import register
+    from .loading import compile, load
     from .loss_fn import SplatLossFn
     from .modules import SplatBaseModule
     from .payload import SplatRenderPayload
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CompiledLossFn": "compiled",
-    "compile": "compiled",
-    "load": "compiled",
+    "compile": "loading",
+    "load": "loading",
     "register": "externs",
     "SplatDataItem": "data.base",
     "SplatDataProvider": "data.base",

@@ -14,15 +14,23 @@ from ..dsl.live import Zeros, where_read
 from ..dsl.typed import InputInfo, TypedProgram
 from ..dsl.types import FLAG, IMAGE, STEP, Kind
 from .lookup import PAYLOAD_FIELDS, Lookup
-from .shaping import Misfit, dimensions, shaped
+from .names import LAYOUTS, Names
+from .shaping import Misfit, components_last, dimensions, shaped
 
 
 class Binder:
-    """Binds the tensors of calls of one program; with a device, only tensors on it."""
+    """Binds the tensors of calls of one program; with a device, only tensors on it, under the names of the caller."""
 
-    def __init__(self, program: TypedProgram, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        program: TypedProgram,
+        device: torch.device | None = None,
+        layout: str = LAYOUTS[0],
+        names: Names | None = None,
+    ) -> None:
         self.program = program
         self.device = device
+        self.layout, self.names = layout, names or Names(program)
         self._checked: set[tuple[Any, ...]] = set()
         # Signatures of tensors that are bound as they are, or in another shape.
         self._plain: dict[tuple[Any, ...], tuple[torch.Size | None, ...]] = {}
@@ -89,7 +97,8 @@ class Binder:
 
     def _given(self, name: str, given: Mapping[str, Any]) -> Any:
         try:
-            return self.lookup.find(name, given)
+            value = self.lookup.find(name, given)
+            return _ordinary(value) if isinstance(value, Tensor) and value.is_inference() else value
         except Misfit as misfit:
             raise LossError([self._problem(misfit.code, name, str(misfit), misfit.help)]) from None
 
@@ -102,6 +111,11 @@ class Binder:
             parts.append((name, value.shape, value.dtype, value.device, value.is_contiguous()))
         return tuple(parts)
 
+    def ones(self, given: Mapping[str, Any]) -> Tensor | None:
+        """A mask `[B, H, W]` of the frames that were given, in which every pixel counts; None if there are none."""
+        name = next((n for n in ("rendered", "target") if isinstance(given[n], Tensor)), None)
+        return None if name is None else torch.ones_like(self._shape(name, given[name].detach())[..., 0])
+
     def no_list(self, name: str, value: Any) -> Diagnostic:
         """The finding that an input that is a list was given as something else."""
         message = f"`{name}` is declared as a list, but is a {_name(value)}"
@@ -109,7 +123,8 @@ class Binder:
 
     def _shape(self, name: str, x: Tensor) -> Tensor:
         try:
-            return shaped(name, self._kind(name, x), x, self.lookup.declared(name))
+            kind, info = self._kind(name, x), self.lookup.declared(name)
+            return shaped(name, kind, x if self.layout == LAYOUTS[0] else components_last(kind, x), info)
         except Misfit as misfit:
             raise LossError([self._problem(misfit.code, name, str(misfit), misfit.help)]) from None
 
@@ -311,12 +326,14 @@ class Binder:
                     "BND001", name, "this loss reads `state`, but the call gave none", "pass state=..."
                 )
             field = name.partition(".")[2]
-            return self._problem("BND001", name, f"the state has no parameter `{field}`, which this loss reads")
+            message = f"the state has no parameter `{field}`, which this loss reads"
+            return self._problem("BND001", name, message, self.names.hint(name))
         help_ = f"pass {fixed}=..."
         if name in PAYLOAD_FIELDS:
             help_ = f"pass render= a payload that has it, or {fixed}=..., and ask the renderer for it"
         elif name == "mask":
             help_ = "pass mask=..., or write `masked`, which is everywhere when the item has no mask"
+        help_ = self.names.hint(name) or help_
         return self._problem("BND001", name, f"this loss reads `{name}`, but the call gave none", help_)
 
     def _problem(
@@ -334,6 +351,13 @@ def _is_same(bound: Tensor, given: Tensor) -> bool:
     """Whether a tensor was bound as it is, but perhaps for its shape."""
     alike = bound.dtype == given.dtype and bound.data_ptr() == given.data_ptr() and bound.numel() == given.numel()
     return bound is given or (alike and given.is_contiguous() and bound.is_contiguous())
+
+
+def _ordinary(x: Tensor) -> Tensor:
+    """A copy of what was made in `torch.inference_mode`: such tensors are in no graph of autograd, and need one of
+    their own in every compiled graph."""
+    with torch.inference_mode(False), torch.no_grad():
+        return x.clone()
 
 
 def _name(value: object) -> str:

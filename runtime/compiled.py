@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,29 +11,30 @@ from torch import Tensor
 
 from ..compiler.compiled import CompiledProgram
 from ..compiler.variants import Stats
-from ..compiler.windows.routes import AUTO, ROUTES
-from ..dsl.api import analyse
-from ..dsl.check_files import read_source
-from ..dsl.diagnostics import LossError, LossWarning
-from ..dsl.source import Source
+from ..compiler.windows.routes import AUTO
 from ..dsl.suggest import did_you_mean
-from ..dsl.suppress import apply
 from ..dsl.typed import TypedProgram
+from .adapters.splatkit import SplatkitHooks, both_forms, join
 from .binding import Binder
 from .blocks import Blocks
 from .evaluation import Evaluation, Parts
+from .exporting import export
 from .externs import Externs
-from .knowing import Knowing, argument, check_step
+from .knowing import check_step
 from .lookup import EXTRA, PAYLOAD_FIELDS
 from .memories import Memories
+from .micro_batches import Accumulating, MicroBatches
+from .names import LAYOUTS, Names
 from .params import Params
-from .view_cache import ViewCache, budget_of, named
+from .portable import Portable
+from .ranks import Ranks, joined, ranks_of
+from .view_cache import Named, ViewCache, named
 from .warmup import Warmed, Warmup
 
-__all__ = ["CompiledLossFn", "compile", "load"]
+__all__ = ["CompiledLossFn"]
 
 
-class CompiledLossFn(Knowing):
+class CompiledLossFn(SplatkitHooks, Portable):
     """A loss of the language, ready to call.
 
     Attributes:
@@ -59,6 +59,9 @@ class CompiledLossFn(Knowing):
         register: Mapping[str, Callable[..., Any]] | None = None,
         kernels: str = AUTO,
         view_cache: int = 0,
+        bind: Mapping[str, Any] | None = None,
+        layout: str = LAYOUTS[0],
+        ranks: Ranks | str | None = "auto",
     ) -> None:
         self.program = program
         self.device = None if device is None else torch.device(device)
@@ -67,11 +70,16 @@ class CompiledLossFn(Knowing):
         self._host_values: dict[str, float | bool] = {}
         self.empty_regions: Tensor = torch.zeros((), dtype=torch.int32)
         self._compiled = CompiledProgram(program, backend, kernels)
-        self.parts = Parts(program, Binder(program, self.device), Memories(program), Externs(program, register))
+        self.names = Names(program, bind)
+        binder = Binder(program, self.device, layout, self.names)
+        self.parts = Parts(program, binder, Memories(program), Externs(program, register))
         self._blocks, self._read = Blocks(program, self._compiled.schedule), {}
         self.view_cache = ViewCache(view_cache)
         parts = self.parts
         self._steps = Evaluation(self._compiled, parts.binder, parts.memories, parts.externs, self.view_cache)
+        self.ranks = ranks_of(ranks)
+        self._among: dict[Ranks | None, Evaluation] = {None: self._steps}
+        self._accumulating: Any = None
         if self.memories.per_gaussian():
             self.on_densification = self.memories.take  # trainers look for it, and track rows only where it is
 
@@ -87,11 +95,6 @@ class CompiledLossFn(Knowing):
     def stats(self) -> Stats:
         """What was compiled so far."""
         return self._compiled.stats
-
-    @property
-    def memories(self) -> Memories:
-        """What each memory is now."""
-        return self.parts.memories
 
     # Calling
 
@@ -140,18 +143,37 @@ class CompiledLossFn(Knowing):
         if "view" in self.program.inputs:  # a program's own input of that name comes first
             buffers, view = {**buffers, "view": view}, None
         given = {"rendered": rendered, "target": target, "mask": mask, "state": state, "render": render}
-        given = self._complete(given, buffers, item)
+        given, numbers = self._joined(self._complete(given, buffers, item), step, max_steps, group)
+        return self._step(self._steps, given, step, max_steps, group, named(view, buffers), numbers)
+
+    def _step(
+        self,
+        steps: Evaluation,
+        given: Mapping[str, Any],
+        step: int,
+        max_steps: int,
+        group: str | None,
+        view: Named | None = None,
+        numbers: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Evaluate a step of complete arguments, see the call; ``numbers`` are added to its host values."""
+        rendered = given["rendered"]
         present = self.parts.present(given)
         schedule = self._compiled.schedule
         host = self.parts.binder.host_values(given)
         env = schedule.environment(step, max_steps, present, host)
+        env.update(numbers or {})
         self._host_values = host
         facts = schedule.facts(env, given["mask"] is not None, self._group(group), self.parts.lengths(given))
         blocks = self._blocks.of(facts, max_steps, group)
         if not facts.terms and not facts.updates:
             self.terms, self.empty_regions = {}, torch.zeros((), dtype=torch.int32)
             return _zero(rendered)
-        result, device = self._steps(facts, given, env, step, blocks, named(view, buffers))
+        if torch.is_inference_mode_enabled():  # what is compiled for `no_grad` serves it too
+            with torch.inference_mode(False), torch.no_grad():
+                result, device = steps(facts, given, env, step, blocks, view)
+        else:
+            result, device = steps(facts, given, env, step, blocks, view)
         self.terms = dict(zip(result.names, result.values.unbind()))
         self.empty_regions = result.empty_regions
         total = result.total if device is not None else _zero(rendered) + result.total.to(_zero(rendered).device)
@@ -162,12 +184,69 @@ class CompiledLossFn(Knowing):
     def _complete(self, given: Mapping[str, Any], buffers: Mapping[str, Any], item: Any) -> dict[str, Any]:
         """The arguments of a call by name, single buffers and what an item has among them."""
         declared = self.program.inputs
+        given, buffers = self.names.keywords(given, buffers)
+        item = buffers.pop("item", item)
         unknown = [name for name in buffers if name not in PAYLOAD_FIELDS and name not in (*declared, *EXTRA, "view")]
         if unknown:
-            near = did_you_mean(unknown[0], [*declared, *PAYLOAD_FIELDS])
+            near = did_you_mean(unknown[0], [*declared, *PAYLOAD_FIELDS, *self.names.theirs])
             hint = f"; {near}" if near else ""
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {unknown[0]!r}{hint}")
-        return self.parts.complete({**given, **buffers}, item)
+        found = self.parts.complete({**given, **buffers}, self.names.item(item))
+        return self.names.records(found, item) if self.names else found
+
+    def micro_batches(
+        self, step: int = 0, max_steps: int = 30_000, group: str | None = None, **given: Sequence[Any]
+    ) -> MicroBatches:
+        """The parts of one batch, for gradient accumulation: the mean of their calls is the loss of the whole batch.
+
+        A mean over masked pixels is a sum over their number in the whole batch, so a mean of means would be another
+        loss. Each part therefore counts as much as it has of the pixels that count; its terms are scaled so, too.
+
+        Args:
+            step, max_steps, group: see the call.
+            **given: arguments of the call, each a list with an item for each part, None where it has none: ``target``,
+                ``mask``, ``item``, and whatever regions are made of.
+
+        Returns:
+            A sequence of parts, each to be called once with the other arguments: ``part(rendered=...) / len(parts)``.
+
+        Raises:
+            LossError: BND009, the lists differ in length; BND014, the batch is not known, or the loss of a batch is not
+                the mean of such parts: when they are called.
+        """
+        if self._accumulating is None or self._accumulating.program.whole is not self._compiled:
+            self._accumulating = Accumulating(self)
+        return MicroBatches(self, step, max_steps, self._group(group), given)
+
+    def export(
+        self,
+        step: int = 0,
+        max_steps: int = 30_000,
+        group: str | None = None,
+        dynamic: Sequence[str] = ("N",),
+        item: Any = None,
+        **given: Any,
+    ) -> torch.export.ExportedProgram:
+        """The loss of one phase as a program of torch's own, which `torch.export.save` writes to a file.
+
+        It takes the tensors of a call by input name, and the step: ``program.module()({"rendered": r, "target": t,
+        "state.scales": s}, torch.tensor(step))`` gives the total and the terms, and gradients where they are asked
+        for. Weights and schedules follow the step; steps at which other terms exist give NaN. Parameters, numbers of
+        the host and sizes are those of now; inputs are not checked.
+
+        Args:
+            step: one of the phase's.
+            max_steps: length of the run.
+            group: the term group; None: all of them.
+            dynamic: dimensions that stay open, of "N", "B", "H" and "W"; the others are those of the example.
+            item, **given: an example of a call's arguments, of which only sizes, dtypes and devices count.
+
+        Raises:
+            LossError: BND013, the phase has memories or calls functions, or torch cannot export it.
+        """
+        arguments: dict[str, Any] = dict.fromkeys(("rendered", "target", "mask", "state", "render"))
+        arguments.update({name: given.pop(name) for name in tuple(arguments) if name in given})
+        return export(self, self._complete(arguments, given, item), step, max_steps, self._group(group), dynamic)
 
     def warmup(
         self,
@@ -203,8 +282,42 @@ class CompiledLossFn(Knowing):
         """
         check_step(0, max_steps)
         given = {"rendered": rendered, "target": target, "mask": mask, "state": state, "render": render}
-        return Warmup(self, max_steps, self._group(group)).run(self._complete(given, buffers, item), masks, evaluation)
+        given, _ = self._joined(self._complete(given, buffers, item), 0, max_steps, group)
+        return Warmup(self, max_steps, self._group(group)).run(given, masks, evaluation)
 
+    # Ranks
+
+    def _joined(
+        self, given: dict[str, Any], step: int, max_steps: int, group: str | None
+    ) -> tuple[dict[str, Any], dict[str, float] | None]:
+        """The arguments of a call among those of other ranks, if there are any, and sizes of the whole batch."""
+        ranks = self.ranks if self.ranks is not None and self.ranks.active else None
+        if ranks is not self._steps.ranks:
+            self._use(ranks)
+        return (given, None) if ranks is None else joined(ranks, self.parts, given, step, max_steps, group)
+
+    def _use(self, ranks: Ranks | None) -> None:
+        """Evaluate from now on among these ranks; None: this process alone."""
+        if ranks not in self._among:
+            first, parts = self._compiled, self.parts
+            layout = None if ranks is None else ranks.layout
+            program = CompiledProgram(self.program, first.backend, first.kernels, layout)
+            program.stats = first.stats
+            cache = self.view_cache if ranks is None else None  # a view that one rank knows, another may not
+            self._among[ranks] = Evaluation(program, parts.binder, parts.memories, parts.externs, cache, ranks)
+        self._steps = self._among[ranks]
+        self._compiled = self._steps.compiled
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While this lasts, the loss is one of this process alone, whatever other ranks there are."""
+        ranks, self.ranks = self.ranks, None
+        try:
+            yield
+        finally:
+            self.ranks = ranks
+
+    @both_forms
     def compute_loss(
         self,
         rendered_frames: Tensor,
@@ -223,6 +336,8 @@ class CompiledLossFn(Knowing):
 
         ``item`` is where the program's own inputs and the camera are looked up; ``background`` is `[B, 3]`; ``host``
         holds numbers of the run by name, of which those count that the program declares; ``view`` names the view.
+        splatkit's form, ``(logger, renders, targets, training_state, rend_out, masks)``, is taken too: the step is
+        then what the hooks told, which count from 1 there.
         """
         numbers = {name: value for name, value in (host or {}).items() if name in self.program.inputs}
         return self(
@@ -251,101 +366,8 @@ class CompiledLossFn(Knowing):
             if not self.program.externs[name].frozen:
                 yield from ((f"{name}.{inner}", p) for inner, p in module.named_parameters())
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold: the parameters, and the memories where the program has any.
 
-        Registered modules are not part of it: whoever trains them saves them.
-        """
-        state: dict[str, Any] = {"params": dict(self.params)}
-        if self.program.memories:
-            state["memories"] = self.memories.state_dict()
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` gave.
-
-        Raises:
-            LossError: a parameter does not exist or is out of its range.
-        """
-        for name, value in state["params"].items():
-            self.params[name] = value
-        self.memories.load_state_dict(state.get("memories", {}))
-
-
-def load(
-    path: str | Path,
-    params: Mapping[str, Any] | None = None,
-    backend: str = "inductor",
-    device: str | torch.device | None = None,
-    register: Mapping[str, Callable[..., Any]] | None = None,
-    kernels: str = AUTO,
-    view_cache: int | str | None = None,
-) -> CompiledLossFn:
-    """A loss from a `.loss` file.
-
-    Args:
-        path: the file, or ``zoo:NAME`` for the loss of a published system.
-        params: values for its parameters, in place of the defaults.
-        backend: "inductor", "eager" (no compilation), or any backend of `torch.compile`.
-        device: where it will run. Given, inputs on another device are refused; None follows the inputs.
-        register: Python functions or torch modules for the program's `extern` declarations, by name; see `register`.
-        kernels: what computes SSIM windows and the means beside them: "auto" takes the fastest that runs here, "torch"
-            the graph alone, "cpp" generated C++ on the CPU, "triton" generated Triton on CUDA. The numbers are the
-            same within the rounding of float32.
-        view_cache: memory for what the loss makes of a view's own data alone, such as the edges of the target, until
-            the view comes up again: a number of bytes, or text such as "256 MB". None: it is made at each step.
-
-    Raises:
-        LossError: the file cannot be read, or has an error; the text is what the linter prints.
-    """
-    return _make(read_source(str(path)), params, backend, device, register, kernels, view_cache)
-
-
-def compile(
-    text: str,
-    params: Mapping[str, Any] | None = None,
-    backend: str = "inductor",
-    device: str | torch.device | None = None,
-    register: Mapping[str, Callable[..., Any]] | None = None,
-    name: str = "<loss>",
-    kernels: str = AUTO,
-    view_cache: int | str | None = None,
-) -> CompiledLossFn:
-    """A loss from text; see `load`. ``name`` is what messages call it."""
-    return _make(Source(text, name), params, backend, device, register, kernels, view_cache)
-
-
-def _make(
-    source: Source,
-    params: Mapping[str, Any] | None,
-    backend: str,
-    device: str | torch.device | None,
-    register: Mapping[str, Callable[..., Any]] | None,
-    kernels: str,
-    view_cache: int | str | None,
-) -> CompiledLossFn:
-    known = ["eager", *torch._dynamo.list_backends()]
-    if backend not in ("eager", *torch._dynamo.list_backends(exclude_tags=())):
-        near = did_you_mean(backend, known) or f"the backends here are {', '.join(known)}"
-        raise LossError([argument("backend", backend, f"there is no backend `{backend}`", near)])
-    if kernels not in ROUTES:
-        near = did_you_mean(kernels, ROUTES) or f"the kernels are {', '.join(ROUTES)}"
-        raise LossError([argument("kernels", kernels, f"there are no kernels `{kernels}`", near)])
-    budget = budget_of(view_cache)
-    if budget is None:
-        help_ = 'it is a number of bytes, or a text with a unit, such as "256 MB" or "1.5 GiB"'
-        raise LossError([argument("view_cache", view_cache, "`view_cache` is no amount of memory", help_)])
-    try:
-        place = None if device is None else torch.device(device)
-    except RuntimeError:
-        help_ = 'devices are called "cpu", "cuda", "cuda:1"'
-        raise LossError([argument("device", device, f"there is no device `{device}`", help_)]) from None
-    program, diagnostics = analyse(source, params)
-    if program is None:
-        raise LossError(diagnostics)
-    for diagnostic in apply(diagnostics):  # they must reach whoever never runs the linter
-        warnings.warn(f"\n{diagnostic}", LossWarning, stacklevel=3)
-    return CompiledLossFn(program, backend, place, register, kernels, budget)
+join(CompiledLossFn)
 
 
 def _zero(like: Tensor | None) -> Tensor:

@@ -23,6 +23,8 @@ from .blocks import CallNames, joined
 from .externs import Externs, passed
 from .lookup import EXTRA, ViewFields, item_field
 from .memories import Memories, filled, is_per_gaussian
+from .names import as_given
+from .ranks import Ranks
 from .shaping import dimensions
 from .view_cache import Named, ViewCache, Views
 
@@ -120,11 +122,20 @@ class Evaluation:
         memories: Memories,
         externs: Externs,
         cache: ViewCache | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.compiled, self.binder, self.memories, self.externs = compiled, binder, memories, externs
         self.views = Views(compiled, binder, cache) if cache else None
         self._call_names = CallNames()
         self._plain: dict[Facts, bool] = {}
+        self.ranks = ranks
+
+    def _bind(
+        self, names: tuple[str, ...], given: Mapping[str, Any], known: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The tensors that a graph reads, as all ranks see them."""
+        tensors = self.binder.bind(names, given) if known is None else self.binder.bind(names, given, known)
+        return tensors if self.ranks is None else self.ranks.over_all(tensors)
 
     def __call__(
         self,
@@ -146,7 +157,7 @@ class Evaluation:
             view: the name of the view, for what is kept of it; None: its tensors tell it.
         """
         if len(blocks) < 2 and self.views is None and self._is_plain(facts):
-            tensors = self.binder.bind(self.compiled.part(facts).names, given)
+            tensors = self._bind(self.compiled.part(facts).names, given)
             self.binder.forget()
             return self.compiled(facts, tensors, env), next((t.device for t in tensors.values()), None)
         prepared = self.prepare(facts, given, env, step, blocks, view, keep=True)
@@ -188,7 +199,7 @@ class Evaluation:
         for block in blocks or (facts,):
             known = self.known(block, given, env, step, facts, made)
             if self.views is None:
-                program, tensors = self.compiled, self.binder.bind(self.compiled.part(block).names, given, known)
+                program, tensors = self.compiled, self._bind(self.compiled.part(block).names, given, known)
             else:
                 program, tensors = self.views.bind(block, given, known, view, keep)
             prepared.append(Prepared(program, block, tensors, known))
@@ -244,7 +255,7 @@ class Evaluation:
     def _part(
         self, facts: Facts, part: str, given: Mapping[str, Any], env: Mapping[str, Any], known: Mapping[str, Tensor]
     ) -> Result:
-        tensors = self.binder.bind(self.compiled.part(facts, part).names, given, known)
+        tensors = self._bind(self.compiled.part(facts, part).names, given, known)
         return self.compiled(facts, tensors, env, part)
 
     # Memories
@@ -316,7 +327,7 @@ class Evaluation:
             return argument.value if argument.op == "const" else env[argument.value]
         name = str(argument.value)
         if kind.name in ("view", "list") or "." not in name:
-            return given[name] if "[" not in name else given[name.partition("[")[0]][_index(name)]
+            return as_given(given[name] if "[" not in name else given[name.partition("[")[0]][_index(name)])
         view, _, field = name.partition(".")
         return ViewFields(given[view])[field]
 

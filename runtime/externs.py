@@ -60,6 +60,11 @@ class Externs:
         found = self._own.get(name) or _REGISTERED.get(name)
         return _lpips if found is None and name == "lpips" and name not in self.program.externs else found
 
+    def registered(self) -> dict[str, Callable[..., Any]]:
+        """The functions by name, those that are registered for all losses among them where the program calls them."""
+        named = {name: self[name] for name in self.program.externs}
+        return {**self._own, **{name: function for name, function in named.items() if function is not None}}
+
     def modules(self) -> Iterator[tuple[str, torch.nn.Module]]:
         """The torch modules among the functions, by the name of their declaration."""
         for name in self.program.externs:

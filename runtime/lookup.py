@@ -99,7 +99,7 @@ class Lookup:
             return _visible(radii if radii is not None else _read(render, "radii"))
         for field in PAYLOAD_FIELDS[name]:
             value = _read(render, field)
-            if value is not None:
+            if value is not None and not (field == "depths" and _of_gaussians(value, render)):
                 return value
         if name == "depth":
             accumulated, alpha = _read(render, "depths_accumulated"), self.find("alpha", given)
@@ -193,6 +193,12 @@ def _read(record: Any, field: str) -> Any:
     if isinstance(record, Mapping):
         return record.get(field)
     return getattr(record, field, None)
+
+
+def _of_gaussians(depths: Any, render: Any) -> bool:
+    """Whether ``depths`` are those of gaussians, one for each projected centre, as in gsplat's `meta` and splatkit."""
+    centres = _read(render, "means2d")
+    return isinstance(depths, Tensor) and isinstance(centres, Tensor) and depths.shape == centres.shape[:-1]
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from ..dsl.builtins.shapes import letters
 from ..dsl.typed import InputInfo
 from ..dsl.types import NUMBER, Kind
 
+_CHANNELS_FIRST = 'use x.permute(0, 2, 3, 1), or give the loss layout="BCHW"'
+
 
 class Misfit(Exception):
     """A tensor that is not what an input is declared as."""
@@ -42,7 +44,7 @@ def shaped(name: str, kind: Kind, x: Tensor, info: InputInfo | None) -> Tensor:
         x = x.unsqueeze(0)
     if components > 0 and x.dim() == 4 and x.shape[1] == components and x.shape[-1] != components:
         message = f"`{name}` must have shape [B, H, W, {components}], but has {described(x)}"
-        raise Misfit("BND002", message, f"it looks like [B, {components}, H, W]: use x.permute(0, 2, 3, 1)")
+        raise Misfit("BND002", message, f"it looks like [B, {components}, H, W]: {_CHANNELS_FIRST}")
     if x.dim() != 4 or (components > 0 and x.shape[-1] != components):
         wanted = "[B, H, W]" if plain else f"[B, H, W, {kind.components}]"
         raise Misfit("BND002", f"`{name}` must have shape {wanted}, but has {described(x)}")
@@ -55,6 +57,18 @@ def shaped(name: str, kind: Kind, x: Tensor, info: InputInfo | None) -> Tensor:
         dtype = str(x.dtype).removeprefix("torch.")
         raise Misfit("BND003", f"`{name}` must be floating point in 0..1, but is {dtype}", _convert(name, x))
     return x
+
+
+def components_last(kind: Kind, x: Tensor) -> Tensor:
+    """Pixels with components last, of pixels that were given with components first: `[B, C, H, W]` or `[C, H, W]`.
+
+    What has one component may be `[B, H, W]`, or `[H, W]`, and stays so.
+    """
+    if kind.layout != "pixels" or x.dim() not in (3, 4):
+        return x
+    if x.dim() == 3 and kind.components == 1 and x.shape[0] != 1:
+        return x
+    return x.movedim(-3, -1)
 
 
 def _rows(name: str, kind: Kind, x: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from ..compiler.events import CompileEvent, publish
 from ..compiler.specialise import Environment, Facts
@@ -87,11 +86,10 @@ class Warmup:
         yield given
         if masks == "as given":
             return
-        frames = next((x for name in ("rendered", "target") if isinstance(x := given[name], Tensor)), None)
         if given["mask"] is not None and not self.fn.needs_mask:
             yield {**given, "mask": None}
-        elif given["mask"] is None and frames is not None:
-            yield {**given, "mask": torch.ones_like(frames.detach()[..., 0])}
+        elif given["mask"] is None and (ones := self.fn.parts.binder.ones(given)) is not None:
+            yield {**given, "mask": ones}
 
     def _jobs(self, given: Mapping[str, Any]) -> Iterator[_Job]:
         """A job for each variant that no other phase has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -64,6 +65,41 @@ def run_python(tmp_path_factory: pytest.TempPathFactory) -> RunCli:
         )
         error = "" if merge else done.stderr.decode()
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), error)
+
+    return run
+
+
+@pytest.fixture
+def run_ranks(tmp_path: Path) -> Callable[..., list[dict[str, object]]]:
+    """Runs a script as several ranks, and reads the JSON object that each prints: ``run_ranks(script, 2, "eager")``.
+
+    The rank ``gone`` is expected to end without one.
+    """
+
+    def run(script: Path, size: int, *arguments: str, gone: int | None = None) -> list[dict[str, object]]:
+        shared = {"WORLD_SIZE": str(size), "STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, str(script), *arguments],
+                env={**os.environ, **shared, "RANK": str(r)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for r in range(size)
+        ]
+        try:
+            said = [r.communicate(timeout=240) for r in ranks]
+        finally:
+            for r in ranks:
+                r.kill()
+        found = []
+        for number, (rank, (out, errors)) in enumerate(zip(ranks, said)):
+            if number != gone:
+                assert rank.returncode == 0, "".join(e[-2000:] for _, e in said)
+                assert out.strip(), errors[-3000:]
+                found.append(json.loads(out.splitlines()[-1]))
+        return found
 
     return run
 

@@ -57,4 +57,23 @@ CODES: tuple[Code, ...] = (
         "A memory of the gaussians has another number of rows than there are gaussians.",
         "Its values would belong to other gaussians.",
     ),
+    Code(
+        "BND013",
+        "cannot-go-along",
+        "A loss cannot be pickled or exported, because something that it calls cannot go along.",
+        "It would fail, or give other numbers, where it arrives.",
+    ),
+    Code(
+        "BND014",
+        "not-in-parts",
+        "The loss of a batch is not the mean of the losses of its micro-batches, or what it takes to make it so was "
+        "not given.",
+        "Training would minimise something else than the program says.",
+    ),
+    Code(
+        "BND015",
+        "not-in-a-file",
+        "A loss cannot be written into a file of its own as it is.",
+        "The file would need this package, or compute something else.",
+    ),
 )

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from splatdsl.dsl.diagnostics import LossError
-from splatdsl.runtime.compiled import compile
+from splatdsl.runtime.loading import compile
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
 from splatdsl.runtime.loss_fn import SplatLossFn
 from splatdsl.runtime.modules import SplatBaseModule

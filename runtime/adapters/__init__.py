@@ -1,0 +1,1 @@
+"""Compiled losses inside trainers of others: one module per host."""
