@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...dsl.manifest import RENDERERS
 from ..payload import SplatRenderPayload
+from ..poses import inverse_pose
 from .base import (
     SplatRenderer,
     check_views,
@@ -77,7 +78,7 @@ class GsplatRenderer(SplatRenderer):
             scales=torch.exp(params["scales"]),
             opacities=torch.sigmoid(params["opacities"]),
             colors=torch.cat([params["sh0"], params["shN"]], dim=1),
-            viewmats=torch.linalg.inv(cam_to_worlds),
+            viewmats=inverse_pose(cam_to_worlds),
             Ks=Ks,
             width=w,
             height=h,
