@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> list[float]:
     parser = argparse.ArgumentParser()
     parser.add_argument("--loss", help="a .loss file, or zoo:NAME")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--backend", default="inductor")
     parser.add_argument("--views", type=int, default=2, help="in a step, on all ranks together")
     cfg = parser.parse_args(arguments)
 
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> list[float]:
         [{"params": [p], "lr": 1e-3 * scale if name == "means" else 1e-2} for name, p in params.items()]
     )
     renderer = make_renderer("reference", "cpu")
-    loss_fn = splatdsl.load(cfg.loss) if cfg.loss else splatdsl.compile(PROGRAM)
+    make = splatdsl.load if cfg.loss else splatdsl.compile
+    loss_fn = make(cfg.loss or PROGRAM, backend=cfg.backend)
 
     losses = []
     for step in range(cfg.steps):
