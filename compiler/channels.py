@@ -39,11 +39,12 @@ class Channel:
     """
 
     def __init__(self, group: Any = None, timeout: float = 600.0) -> None:
-        self.group = dist.group.WORLD if group is None else group
-        self.rank, self.size = dist.get_rank(self.group), dist.get_world_size(self.group)
+        # None stays None: a reference to the default group would keep it until Python itself ends, which aborts then.
+        self.group = group
+        self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         self.host = self.group
         if "gloo" not in str(dist.get_backend(self.group)):  # all ranks come here: the loss is called by all of them
-            ranks = dist.get_process_group_ranks(self.group)
+            ranks = dist.get_process_group_ranks(dist.group.WORLD if group is None else group)
             self.host = dist.new_group(ranks, timeout=timedelta(seconds=timeout), backend="gloo")
         self.timeout = timeout
         self.rows: dict[str, list[int]] = {}

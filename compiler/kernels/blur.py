@@ -104,6 +104,12 @@ class _Blur(torch.autograd.Function):
         return _differentiable(grads[0])
 
 
+def weights_like(values: list[float], x: Tensor) -> Tensor:
+    """Numbers of the host with the dtype and device of a tensor, `[n]`, without waiting for the device."""
+    made = torch.tensor(values, dtype=x.dtype)
+    return made if x.device.type == "cpu" else made.pin_memory().to(x.device, non_blocking=True)
+
+
 @torch.library.custom_op("splatdsl::blur", mutates_args=(), schema="(Tensor x) -> Tensor")
 def _convolved(x: Tensor) -> Tensor:
     """The blur as two depth-wise convolutions.
@@ -112,7 +118,7 @@ def _convolved(x: Tensor) -> Tensor:
     the other. An operator of its own, because Inductor ties convolutions in this order to one image size.
     """
     channels = x.shape[-1]
-    taps = torch.tensor(window(), dtype=x.dtype, device=x.device)
+    taps = weights_like(window(), x)
     planes = x.permute(0, 3, 1, 2)
     row, column = taps.reshape(1, 1, 1, WINDOW), taps.reshape(1, 1, WINDOW, 1)
     with torch.autocast(x.device.type, enabled=False):  # it reaches here from a `backward()` inside of it

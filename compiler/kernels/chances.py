@@ -33,9 +33,7 @@ def uniform(key: float | Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
     return numbers(key, index).to(dtype) / 2**24
 
 
-def bernoulli(
-    p: float | Tensor, like: Tensor | None = None, *, key: float | Tensor, first: int | Tensor = 0
-) -> Tensor:
+def bernoulli(p: float | Tensor, like: Tensor | None = None, *, key: float | Tensor, first: int | Tensor = 0) -> Tensor:
     """1 where the i-th random number is below p, else 0, over the pixels or gaussians of p or of ``like``.
 
     `[.., 1]`; i counts through them in order, from ``first``. No gradient.

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import reductions
-from .blur import traceable
+from .blur import traceable, weights_like
 from .morphology import largest_around
 from .pointwise import Operand, filled
 
@@ -59,7 +59,7 @@ def _filter(x: Tensor, taps: list[float]) -> Tensor:
     An operator of its own, because Inductor ties convolutions in this order to one image size.
     """
     channels, border = x.shape[-1], len(taps) // 2
-    weights = torch.tensor(taps, dtype=x.dtype, device=x.device)
+    weights = weights_like(taps, x)
     planes = x.permute(0, 3, 1, 2)
     row = weights.reshape(1, 1, 1, -1).expand(channels, 1, 1, len(taps))
     column = weights.reshape(1, 1, -1, 1).expand(channels, 1, len(taps), 1)

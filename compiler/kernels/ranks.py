@@ -53,7 +53,7 @@ def _exchange(
     made: list[Tensor] = []
     if sums:
         total = ranks.total(torch.cat([x.reshape(-1) for x in sums]))
-        parts = torch.split(total, [x.numel() for x in sums])  # type: ignore[no-untyped-call]
+        parts = torch.split(total, [x.numel() for x in sums])
         made += [t.view(x.shape).clone() for x, t in zip(sums, parts)]
     _, divided, functions = EXCHANGES[key]
     if not functions:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..kernels.photometric import BORDER, window
+from ..kernels.blur import BORDER, weights_like, window
 from .lanes import Stage
 from .plan import WindowPlan
 
@@ -117,7 +117,7 @@ def _interior(like: Tensor, border: int, shape: tuple[int, ...]) -> Tensor:
 def _blur(x: Tensor) -> Tensor:
     """The window over `[B, H, W, C]`, zero outside."""
     channels = x.shape[-1]
-    taps = torch.tensor(window(), dtype=x.dtype, device=x.device)
+    taps = weights_like(window(), x)
     planes = x.permute(0, 3, 1, 2)
     with torch.autocast(x.device.type, enabled=False):  # a call may be under one that would round images
         planes = F.conv2d(
