@@ -317,7 +317,7 @@ class Run:
             extra = [f"train.max_steps={line.steps}"] if line is not None and line.steps is not None else []
             extra += [f"renderer.kind={line.renderer}"] if line is not None and line.renderer is not None else []
             if self.options.data is not None:
-                extra += ["data.kind=colmap", f"data.path={self.options.data}"]
+                extra += ["data.kind=auto", f"data.path={self.options.data}"]
             return check_config(given.name, [*self.options.overrides, *extra], text, pedantic, self.options.half)
 
         from ..dsl.api import check_text

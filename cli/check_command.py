@@ -112,7 +112,7 @@ def command_line(given: dict[str, Any]) -> CommandLine | None:
     "--data",
     type=click.Path(exists=True, file_okay=False),
     metavar="FOLDER",
-    help="Check for what this scene has: images, and masks if there are any.",
+    help="Check for what this scene has: images, and masks, depth and inputs if there are any.",
 )
 @click.option("--half", is_flag=True, help="Check for a run that renders in half precision.")
 @click.option("--force-exclude", is_flag=True, help="Leave out excluded paths even if they are named.")

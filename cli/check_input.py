@@ -98,4 +98,7 @@ def _looks_like_run(path: str) -> bool:
         lines = read_bytes(path, CONFIG_LIMIT).splitlines()
     except Unreadable:
         return False
-    return all(any(line.startswith(key) for line in lines) for key in (b"loss:", b"data:"))
+    keys = {line.partition(b":")[0] for line in lines if b":" in line}
+    # What a config extends may give either of the two; tools whose files also extend others have none of them.
+    needed = 1 if b"extends" in keys else 2
+    return len(keys & {b"loss", b"data"}) >= needed or {b"extends", b"sweep"} <= keys

@@ -46,6 +46,8 @@ def _state(paths: Sequence[str]) -> dict[str, tuple[int, int]]:
             names.add(path)
             # What a program uses and a run config names mostly stands beside it.
             names.update(_beside(os.path.dirname(path)))
+            if path.endswith(CONFIGS):
+                names.update(_parts(path))
         folder = os.path.abspath(path if os.path.isdir(path) else os.path.dirname(path))
         while True:
             names.update(os.path.join(folder, name) for name in (OWN_FILE, SHARED_FILE))
@@ -69,6 +71,15 @@ def _beside(folder: str) -> list[str]:
         return [os.path.join(folder, n) for n in os.listdir(folder or ".") if n.endswith((".loss", *CONFIGS))]
     except OSError:
         return []
+
+
+def _parts(config: str) -> tuple[str, ...]:
+    """The other files that a run config is made of."""
+    from ..dsl.config_tree import read_config
+    from ..dsl.diagnostics import Sink
+
+    tree = read_config(config, (), None, Sink())
+    return tree.files if tree is not None else ()
 
 
 def _used(program: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""``splatdsl config``: the settings that apply to a path, and where each comes from."""
+"""``splatdsl config``: the values of a run config, or the checker's settings for a path, and where each is from."""
 
 from __future__ import annotations
 
@@ -12,19 +12,28 @@ import click
 from ..dsl.diagnostics import LossError
 from ..dsl.settings import Resolver, Settings
 from .check_command import command_line, settings_options
+from .shared import override_option
 
 
 @click.command()
 @click.argument("path", default=".")
 @click.option("--format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@override_option
 @settings_options
-def config(path: str, format: str, **given: Any) -> int:
-    """Print the settings that apply to PATH (a file or a folder), and where each comes from.
+def config(path: str, format: str, overrides: tuple[str, ...], **given: Any) -> int:
+    """Print the values that are in force in the run config PATH (.yaml), and the file and line each is from.
 
-    The options are those of `splatdsl check`.
+    Of any other file or a folder, print the checker's settings that apply to it; the other options are those of
+    `splatdsl check`.
     """
     if not os.path.exists(path):
         raise click.UsageError(f"`{path}` does not exist")
+    if path.endswith((".yaml", ".yml")) and os.path.isfile(path):
+        from .config_run import show_run
+
+        return show_run(path, overrides, format)
+    if overrides:
+        raise click.UsageError("--set changes values of a run config, and PATH is none")
     try:
         settings = Resolver(command_line(given)).of(path)
     except LossError as error:

@@ -86,7 +86,7 @@ def _read(path: str) -> str:
 def _config(path: str, overrides: Sequence[str], text: str) -> Loaded:
     config, found = load_config(path, overrides, text)
     if config is None or config.origin is None:
-        return Loaded(None, check_config(path, overrides, text), None, None, (), {})
+        return Loaded(None, check_config(path, overrides, text, sweep=False), None, None, (), {})
     program, _ = analyse(
         config.loss_source(),
         dict(config.loss_params),
@@ -94,7 +94,7 @@ def _config(path: str, overrides: Sequence[str], text: str) -> Loaded:
         renderer_buffers(config),
         data_fields(config),
     )
-    found = check_config(path, overrides, text)
+    found = check_config(path, overrides, text, sweep=False)
     return Loaded(program, found, config.train.max_steps, config, _settings(config), _origins(config))
 
 

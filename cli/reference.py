@@ -1,4 +1,4 @@
-"""``splatdsl reference``: the language in full, made from the records that the checker itself uses."""
+"""``splatdsl reference``: the language and the run configs in full, made from what the checker itself uses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from ..dsl.suggest import did_you_mean
 
 @click.command()
 @click.argument("name", required=False)
-def reference(name: str | None) -> int:
+@click.option("--config", is_flag=True, help="Print the keys of run configs instead.")
+def reference(name: str | None, config: bool) -> int:
     """Print the reference of the language as Markdown, or what it says about the function NAME."""
+    if config:
+        from ..dsl.config_schema import page as config_page
+
+        if name is not None:
+            raise click.UsageError("`splatdsl explain KEY` explains a key of run configs, such as train.max_steps")
+        click.echo(config_page(), nl=False)
+        return 0
     from ..dsl.check.functions import library_names
     from ..dsl.reference import entry, page
 

@@ -1,4 +1,4 @@
-"""Run configs: one YAML file, every mistake in it reported in one run, with its line.
+"""Run configs: YAML, every mistake in it reported in one run, with its file and line.
 
 Paths in a file are relative to that file, paths given with ``--set`` to the current folder. ``output`` is always
 relative to the current folder.
@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
-from .config_reader import Reader, first_line, has_files
+from .config_data import scene_fields
 from .config_schema import DataConfig, LrConfig, RendererConfig, RunConfig, TrainConfig, keys
-from .config_yaml import Mapping, override, read_tree
+from .config_tree import read_config
 from .diagnostics import Diagnostic, Sink
-from .files import CONFIG_LIMIT, ZOO, Unreadable, read_text
-from .source import Source, Span
+from .files import ZOO
 
 __all__ = [
     "DataConfig",
@@ -53,23 +52,8 @@ def load_config(
 
 def _read(path: str, overrides: Sequence[str], text: str | None, sink: Sink) -> RunConfig | None:
     """The config as far as it could be read, findings or not; None when it is no mapping at all."""
-    try:
-        source = Source(read_text(path, CONFIG_LIMIT) if text is None else text, path)
-    except Unreadable as reason:
-        sink.add(Diagnostic("CFG008", f"the config `{path}` {reason}", Source("", path), None))
-        return None
-    root = read_tree(source, sink)
-    if root is None and not sink.has_errors:
-        root = Mapping({}, source, Span(0, 0))
-    if root is None:
-        return None
-    if not isinstance(root, Mapping):
-        message = f"a run config is a mapping with keys such as `loss` and `data`, not {root.what}"
-        sink.add(Diagnostic("CFG006", message, source, first_line(root)))
-        return None
-    for item in overrides:
-        override(root, item, sink)
-    return Reader(path, source, sink).run(root)
+    tree = read_config(path, overrides, text, sink)
+    return None if tree is None else tree.read(tree.root, sink)
 
 
 def check_config(
@@ -78,18 +62,37 @@ def check_config(
     text: str | None = None,
     pedantic: bool = False,
     half: bool = False,
+    sweep: bool = True,
 ) -> list[Diagnostic]:
     """All findings of a config, and of its program under that config's parameters, renderer and data.
+
+    A config with a section ``sweep`` is checked with each of the values there.
 
     Args:
         path, overrides, text: those of `load_config`.
         pedantic: whether to report possibilities in the program too, which can be mistaken.
         half: whether the run renders in half precision.
+        sweep: whether the section ``sweep`` counts; otherwise the config is checked as one run.
     """
     sink = Sink()
-    config = _read(os.fspath(path), overrides, text, sink)
-    if config is None or config.origin is None or not config.origin.program.text:
+    tree = read_config(os.fspath(path), overrides, text, sink)
+    if tree is None:
         return sink.sorted()
+    if sweep and tree.sweep is not None:
+        from .config_sweep import axes_of, combinations, runs, star
+
+        axes, paired = axes_of(tree, (), None, sink)
+        if axes and not sink.has_errors:
+            runs(tree, axes, combinations(axes, paired) if paired else star(axes), sink, pedantic, half)
+            return sink.sorted()
+    check_loaded(tree.read(tree.root, sink), sink, pedantic, half)
+    return sink.sorted()
+
+
+def check_loaded(config: RunConfig, sink: Sink, pedantic: bool = False, half: bool = False) -> None:
+    """Check the program of a config that has been read; what was found in the config is in the sink."""
+    if config.origin is None or not config.origin.program.text:
+        return
     from .api import check_text  # the checker is not needed to read a config
 
     # The program's mistakes count even if the config has some of its own; only what it is checked against may then be
@@ -107,7 +110,6 @@ def check_config(
         half=half,
     ):
         sink.add(config.origin.place(diagnostic))
-    return sink.sorted()
 
 
 def check_program(
@@ -161,24 +163,18 @@ def renderer_buffers(config: RunConfig) -> frozenset[str]:
 def data_fields(config: RunConfig) -> frozenset[str]:
     """The item fields that the config's data has, as far as they can be told without opening an image.
 
-    A COLMAP scene has masks when its folder ``masks/`` holds a file; whether every image has one is known when it
-    is loaded.
+    A scene on disk has masks when its folder ``masks/`` holds a file, and an input when there is a folder of its name
+    with files; whether every image has one is known when the scene is loaded.
     """
     data = config.data
-    found = {"target"}
-    if data.kind == "synthetic":
-        found |= {"mask", "depth_map", "points", "depths"}
-    elif data.path is not None:
-        found |= folder_fields(data.path)
-    if data.masks == "none":
-        found.discard("mask")
-    return frozenset(found)
+    synthetic = {"target", "mask", "depth_map", "points", "depths"}
+    found = synthetic if data.kind == "synthetic" else scene_fields(data)
+    return frozenset(found - {"mask"} if data.masks == "none" else found)
 
 
 def folder_fields(path: str) -> frozenset[str]:
-    """The item fields of a COLMAP scene, as far as they can be told without opening an image."""
-    found = {"target", "points", "depths"}  # a view is registered by the points that it sees
-    return frozenset(found | {"mask"} if has_files(os.path.join(path, "masks")) else found)
+    """The item fields of a scene on disk, as far as they can be told without opening an image."""
+    return frozenset(scene_fields(DataConfig("auto", path)))
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:
@@ -201,11 +197,11 @@ def _section_to_dict(section: Any, name: str) -> dict[str, Any]:
         only = key.option.only
         if value is None or (only is not None and getattr(section, only[0]) not in only[1]):
             continue
-        made[key.name] = (
-            _section_to_dict(value, key.dotted)
-            if is_dataclass(value)
-            else dict(value)
-            if key.type == "params"
-            else value
-        )
+        if key.type == "table":
+            if value:
+                made[key.name] = {word: _section_to_dict(part, f"{key.dotted}.{word}") for word, part in value.items()}
+        elif is_dataclass(value):
+            made[key.name] = _section_to_dict(value, key.dotted)
+        else:
+            made[key.name] = dict(value) if key.type == "params" else value
     return made

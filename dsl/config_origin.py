@@ -33,7 +33,10 @@ class Origin:
         program: the program's text and name.
         program_path: its file, or None when it is written in the config.
         values, names: places of values and of their keys, by dotted key (``train.max_steps``).
+        files: the other files that the config is made of.
     """
+
+    files: tuple[str, ...] = ()
 
     def __init__(
         self,

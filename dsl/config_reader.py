@@ -8,23 +8,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, replace
 from typing import Any
 
+from .config_data import scene_problems
 from .config_origin import Origin, Piece, Place
-from .config_schema import SECTIONS, DataConfig, Key, ParamValue, RunConfig, all_keys, keys, only_text
+from .config_schema import SECTIONS, DataConfig, Key, ParamValue, RunConfig, all_keys, keys, only_text, section_class
 from .config_values import Refused, as_bool, as_number, read_value
-from .config_yaml import Mapping, Node, Scalar, pieces
+from .config_yaml import Mapping, Node, Reset, Scalar, pieces
 from .diagnostics import Diagnostic, Label, Sink
 from .files import LOSS_LIMIT, ZOO, NotInZoo, Unreadable, is_program, located, read_text, zoo_names
 from .source import Source, Span
 from .suggest import did_you_mean
 
+FILES = ("colmap", "transforms", "auto")
+"""The kinds of data that are on disk."""
+
 
 class Reader:
-    """One pass over the tree: values into dataclasses, mistakes into the sink."""
+    """One pass over the tree: values into dataclasses, mistakes into the sink.
 
-    def __init__(self, path: str, source: Source, sink: Sink) -> None:
+    Args:
+        path: the config.
+        source: its text.
+        sink: gets the findings.
+        partial: whether a part could not be read, so that nobody knows which keys are missing.
+    """
+
+    def __init__(self, path: str, source: Source, sink: Sink, partial: bool = False) -> None:
         self.path = path
-        self.folder = os.path.dirname(path)
         self.source = source
+        self.partial = partial
         self.sink = sink
         self.values: dict[str, Place] = {}
         self.names: dict[str, Place] = {}
@@ -61,6 +72,7 @@ class Reader:
                 program = Source(config.loss, f"{self.path} (loss)")
                 mapped = pieces(loss_node)
                 host = loss_node.source if mapped else None
+        self.watched(config, program_path)
         self.data_folder(config)
         output = config.output or os.path.join("runs", os.path.splitext(os.path.basename(self.path))[0])
         origin = Origin(self.path, program, program_path, self.values, self.names, host, mapped)
@@ -78,6 +90,8 @@ class Reader:
             key = table.get(word)
             if key is None:
                 self.unknown(name, word, place, table)
+                continue
+            if isinstance(node, Reset):
                 continue
             self.names[key.dotted] = place
             self.nodes[key.dotted] = node
@@ -100,7 +114,7 @@ class Reader:
         empty = isinstance(node, Scalar) and node.is_null
         if empty and key.optional:
             return None
-        if key.type in ("section", "params"):
+        if key.type in ("section", "params", "table"):
             if empty and not key.required:
                 return None
             if empty:
@@ -109,7 +123,9 @@ class Reader:
                 message = f"`{key.dotted}` is {node.what}, but it takes keys"
                 self.error("CFG006", message, Place(node.source, first_line(node)), help=[_example(key)])
                 return None
-            return self.params(node) if key.type == "params" else SECTIONS[key.dotted](**self.section(key.dotted, node))
+            if key.type == "section":
+                return SECTIONS[key.dotted](**self.section(key.dotted, node))
+            return self.params(node) if key.type == "params" else self.table(key, node)
         try:
             return read_value(key, node)
         except Refused as reason:
@@ -123,7 +139,7 @@ class Reader:
         for name, (place, node) in mapping.entries.items():
             dotted = f"loss_params.{name}"
             self.names[dotted] = place
-            if type(node) is Node:
+            if type(node) is Node or isinstance(node, Reset):
                 continue
             if not isinstance(node, Scalar) or node.is_null:
                 what = "nothing" if isinstance(node, Scalar) else node.what
@@ -134,13 +150,30 @@ class Reader:
             made[name] = _param(node)
         return made
 
+    def table(self, key: Key, mapping: Mapping) -> dict[str, Any]:
+        """Sections of one kind, by names that nobody has declared."""
+        made: dict[str, Any] = {}
+        for name, (place, node) in mapping.entries.items():
+            dotted = f"{key.dotted}.{name}"
+            self.names[dotted] = place
+            if isinstance(node, Mapping):
+                made[name] = section_class(dotted)(**self.section(dotted, node))
+            elif not isinstance(node, Reset) and type(node) is not Node:
+                what = "nothing" if isinstance(node, Scalar) and node.is_null else node.what
+                table = ", ".join(f"`{word}`" for word in keys(dotted))
+                self.error("CFG006", f"`{dotted}` is {what}, but it takes keys", place, help=[f"its keys are {table}"])
+        return made
+
     def unknown(self, section: str, word: str, place: Place, table: dict[str, Key]) -> None:
         """A key that does not exist here."""
         elsewhere = [key for key in all_keys() if key.name == word and key.section != section]
         where = f"`{section}`" if section else "a run config"
         message = f"`{word}` is not a key of {where}"
-        help = did_you_mean(word, table)
-        if elsewhere:
+        help = did_you_mean(word, [*table, *(() if section else ("extends", "sweep"))])
+        if word in ("extends", "from"):
+            help = "at the top of a file write `extends`" if not section else "below the top of a file write `from`"
+            self.error("CFG004", message, place, help=[help])
+        elif elsewhere:
             owners = " or ".join(f"`{key.section}`" if key.section else "the top level" for key in elsewhere)
             self.error("CFG004", message, place, help=[f"`{word}` belongs to {owners}: move it there"])
         elif help is None and not section:
@@ -153,6 +186,8 @@ class Reader:
 
     def missing(self, section: str, key: Key) -> None:
         """A key that has no default."""
+        if self.partial:
+            return
         place = self.names.get(section) if section else None
         where = f"`{section}`" if section else "this config"
         self.error("CFG005", f"{where} has no `{key.name}`", place, help=[f"add {_example(key)}"])
@@ -210,17 +245,32 @@ class Reader:
                 self.values.get("train.refine_start"),
                 help=["start earlier, or set `strategy: none`"],
             )
-        if data.kind == "colmap" and data.path is None and "data.path" not in self.names:
+        if data.kind in FILES and data.path is None and "data.path" not in self.names:
             self.missing("data", keys("data")["path"])
-        elif data.kind == "colmap" and data.path is None:
-            self.error("CFG005", "`data.path` is needed with `kind: colmap`", self.names["data.path"])
+        elif data.kind in FILES and data.path is None:
+            self.error("CFG005", f"`data.path` is needed with `kind: {data.kind}`", self.names["data.path"])
+
+    def watched(self, config: RunConfig, program_path: str | None) -> None:
+        """A loss that is watched is a file of the user's own."""
+        if not config.train.watch_loss or "loss" not in self.values:
+            return
+        if program_path is None or program_path.startswith(ZOO):
+            what = "is written in the config" if program_path is None else "belongs to the package"
+            label = Label(first_line(self.nodes["loss"]), f"this {what}", self.nodes["loss"].source)
+            self.error(
+                "CFG010",
+                f"`train.watch_loss` has no file to watch: the loss {what}",
+                self.values.get("train.watch_loss"),
+                labels=[label],
+                help=["write the program into a `.loss` file, and name that as `loss`"],
+            )
 
     def resolved(self, text: str, node: Node) -> str:
         """A path of the config: relative to the file that says so, or to the current folder on a command line."""
         if text.startswith(ZOO):
             return text
         text = os.path.expanduser(text)
-        return os.path.normpath(os.path.join("" if node.source.name == "--set" else self.folder, text))
+        return os.path.normpath(os.path.join(folder_of(node), text))
 
     def program_file(self, loss: str, node: Scalar) -> str | None:
         """The file that ``loss`` names, or None when it is a program."""
@@ -244,33 +294,23 @@ class Reader:
 
     def may_be_shown(self, path: str, node: Node) -> bool:
         """Whether findings may quote a file: who writes a config must not get to read any file of another machine."""
-        real, folder = os.path.realpath(located(path)), os.path.realpath(self.folder or ".")
-        return real.endswith(".loss") or node.source.name == "--set" or os.path.commonpath([real, folder]) == folder
+        real, folder = os.path.realpath(located(path)), os.path.realpath(folder_of(node) or ".")
+        outside = node.source.name.startswith("--")
+        return real.endswith(".loss") or outside or os.path.commonpath([real, folder]) == folder
 
     def data_folder(self, config: RunConfig) -> None:
         """The scene's folder exists and looks like one."""
         data, node = config.data, self.nodes.get("data.path")
-        if data.kind != "colmap" or data.path is None or node is None:
+        if data.kind not in FILES or data.path is None or node is None:
             return
         path = self.resolved(data.path, node)
-        if not os.path.isdir(path):
-            what = "is a file, not a folder" if os.path.exists(path) else "does not exist"
-            self.error("CFG008", f"the scene `{path}` {what}", node.place, help=[nearby(path, "")])
-            return
-        if not os.path.isdir(os.path.join(path, "sparse")):
-            self.error(
-                "CFG008",
-                f"the scene `{path}` has no folder `sparse/` with a reconstruction",
-                node.place,
-                help=["run COLMAP first, or name the folder that holds `images/` and `sparse/`"],
-            )
-        if data.masks == "required" and not has_files(os.path.join(path, "masks")):
-            self.error(
-                "CFG008",
-                f"masks are required, but the scene `{path}` has no folder `masks/` with files",
-                self.values.get("data.masks"),
-                help=["add them, or set `masks: auto`"],
-            )
+        for key, message, help in scene_problems(replace(data, path=path), path):
+            self.error("CFG008", message, self.values.get(key, node.place), help=[help or nearby(path, "")])
+
+
+def folder_of(node: Node) -> str:
+    """What a path in a config is relative to: the folder of its file, or the current one on a command line."""
+    return "" if node.source.name.startswith("--") else os.path.dirname(node.source.name)
 
 
 def _param(node: Scalar) -> ParamValue:
@@ -305,15 +345,6 @@ def _example(key: Key) -> str:
         "train.lr": "`lr: {means: 0.5}`",
     }
     return examples.get(key.dotted, f"`{key.name}`")
-
-
-def has_files(folder: str) -> bool:
-    """Whether a folder exists and holds something."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(True for _ in entries)
-    except OSError:
-        return False
 
 
 def nearby(path: str, ending: str) -> str | None:

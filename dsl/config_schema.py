@@ -44,9 +44,34 @@ def _option(doc: str, default: Any = MISSING, **limits: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
-_COLMAP: tuple[str, tuple[str, ...]] = ("kind", ("colmap",))
+_COLMAP: tuple[str, tuple[str, ...]] = ("kind", ("colmap", "auto"))
+_TRANSFORMS: tuple[str, tuple[str, ...]] = ("kind", ("transforms", "auto"))
+_FILES: tuple[str, tuple[str, ...]] = ("kind", ("colmap", "transforms", "auto"))
 _SYNTHETIC: tuple[str, tuple[str, ...]] = ("kind", ("synthetic",))
 _REFINES: tuple[str, tuple[str, ...]] = ("strategy", ("default", "mcmc"))
+
+
+@dataclass(frozen=True)
+class PointsConfig:
+    """Which sparse points views see, as `points` and `depths`; the first gaussians start from all of them."""
+
+    max_error: float | None = _option("Largest mean reprojection error of a point, in pixels.", None, gt=0)
+    min_views: int = _option("Least number of views in a point's track.", 2, ge=0)
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """How the files of one input are read."""
+
+    folder: str | None = _option("Folder of the files, relative to the scene; the input's name if not given.", None)
+    scale: float | None = _option(
+        "Factor on a file's numbers; if not given, that of the kind: see the page on data.", None, gt=0
+    )
+    axes: str = _option(
+        "Axes of normals in the camera's frame: `opencv` (y down, z forward) or `opengl` (y up, z backward).",
+        "opencv",
+        choices=("opencv", "opengl"),
+    )
 
 
 @dataclass(frozen=True)
@@ -54,25 +79,38 @@ class DataConfig:
     """What is trained on."""
 
     kind: str = _option(
-        "`colmap` reads a reconstruction; `synthetic` renders a known scene.", choices=("colmap", "synthetic")
+        "`colmap` reads a reconstruction, `transforms` a `transforms.json` (nerfstudio, Blender), `auto` whichever is "
+        "there; `synthetic` renders a known scene.",
+        choices=("colmap", "transforms", "auto", "synthetic"),
     )
     path: str | None = _option(
-        "Folder of the scene, with `images/`, `sparse/` and optionally `masks/`; relative to the config.",
+        "Folder of the scene, or its `transforms.json`; relative to the config.",
         None,
-        only=_COLMAP,
+        only=_FILES,
     )
     width: int | None = _option("Width of images in pixels; as they are if not given (`synthetic`: 96).", None, ge=16)
     height: int | None = _option(
         "Height of the rendered views, in pixels; three quarters of `width` if not given.", None, ge=16, only=_SYNTHETIC
     )
-    downscale: int | None = _option("Divide the image size by this, instead of `width`.", None, ge=1, only=_COLMAP)
+    downscale: int | None = _option("Divide the image size by this, instead of `width`.", None, ge=1, only=_FILES)
     test_every: int = _option("Hold out every n-th view for evaluation; 0 holds out none.", 8, ge=0)
     masks: str = _option(
         "`auto` uses the masks that exist, `none` ignores them, `required` wants one for every image.",
         "auto",
         choices=("auto", "none", "required"),
     )
-    normalize: bool = _option("Centre and scale the scene by its cameras.", True, only=_COLMAP)
+    normalize: bool = _option("Centre and scale the scene by its cameras.", True, only=_FILES)
+    alpha: str = _option(
+        "Transparent images: `composite` lays them over `train.background`, `mask` leaves out what is transparent.",
+        "composite",
+        choices=("composite", "mask"),
+        only=_TRANSFORMS,
+    )
+    random_points: int = _option(
+        "Gaussians to start from where the scene has no sparse points.", 50_000, ge=4, only=_TRANSFORMS
+    )
+    points: PointsConfig = _option("Which sparse points views see.", PointsConfig, only=_COLMAP)
+    inputs: Mapping[str, InputConfig] = _option("How files of inputs are read, by the input's name.", dict, only=_FILES)
     views: int = _option("Number of views that are rendered.", 24, ge=1, only=_SYNTHETIC)
     seed: int = _option("Seed of the scene.", 0, ge=0, only=_SYNTHETIC)
 
@@ -111,7 +149,20 @@ class TrainConfig:
     log_every: int = _option("Steps between log lines.", 10, ge=1)
     checkpoint_every: int = _option("Steps between checkpoints; 0 writes the last one only.", 100, ge=0)
     keep_checkpoints: int = _option("Checkpoints that are kept, newest first; 0 keeps all.", 2, ge=0)
-    num_workers: int = _option("Steps ahead that images are loaded, in a thread; 0 loads within the step.", 0, ge=0)
+    num_workers: int | None = _option(
+        "Steps ahead that images are loaded, in a thread; 0 loads within the step. 2 on CUDA and 0 elsewhere, if not "
+        "given.",
+        None,
+        ge=0,
+    )
+    optimizer: str = _option(
+        "`fused` is torch's fused Adam, `selective` gsplat's, which moves only the gaussians that a view shows (CUDA); "
+        "`auto` is `fused` on CUDA and `adam` elsewhere.",
+        "auto",
+        choices=("auto", "adam", "fused", "selective"),
+    )
+    exposure: bool = _option("Train an affine correction of colours for each training view, as 3DGS does.", False)
+    bilateral_grid: bool = _option("Train a bilateral grid of colour corrections for each training view.", False)
     sh_degree: int = _option("Highest degree of the spherical harmonics of colour.", 3, ge=0, le=3)
     sh_degree_interval: int = _option("Steps after which the next degree is switched on.", 1000, ge=1)
     init_opacity: float = _option("Opacity of the first gaussians.", 0.1, gt=0, lt=1)
@@ -153,6 +204,7 @@ class TrainConfig:
     )
     background: str = _option("What renders are composited on.", "black", choices=("black", "white", "random"))
     tensorboard: bool = _option("Write TensorBoard events into the output folder.", True)
+    watch_loss: bool = _option("Take changes of the `.loss` file while training, once they have been checked.", False)
     images: bool = _option("Write held-out views beside their renders as PNG files at each evaluation.", True)
 
 
@@ -191,6 +243,8 @@ class RunConfig:
 SECTIONS: dict[str, type] = {
     "": RunConfig,
     "data": DataConfig,
+    "data.points": PointsConfig,
+    "data.inputs.NAME": InputConfig,
     "renderer": RendererConfig,
     "train": TrainConfig,
     "train.lr": LrConfig,
@@ -198,7 +252,7 @@ SECTIONS: dict[str, type] = {
 
 
 class Key(NamedTuple):
-    """One key of a section. ``type`` is ``int float bool str params`` or ``section``."""
+    """One key of a section. ``type`` is ``int float bool str params section`` or ``table``, sections by any name."""
 
     section: str
     name: str
@@ -225,17 +279,22 @@ class Key(NamedTuple):
         return f"{noun}, {' and '.join(parts)}" if parts else noun
 
 
+def section_class(section: str) -> type:
+    """The dataclass of a section; ``data.inputs.depth`` is one of those that any name makes, ``data.inputs.NAME``."""
+    return SECTIONS.get(section) or SECTIONS[f"{section.rpartition('.')[0]}.NAME"]
+
+
 def keys(section: str) -> dict[str, Key]:
     """The keys of a section in the order of their declaration, by name."""
     table = {}
-    for item in fields(SECTIONS[section]):
+    for item in fields(section_class(section)):
         option = item.metadata.get("option")
         if option is None:
             continue
         words = [word.strip() for word in str(item.type).split("|")]
         kind = words[0] if words[0] in ("int", "float", "bool", "str") else "section"
         if words[0].startswith("Mapping"):
-            kind = "params"
+            kind = "params" if "ParamValue" in words[0] else "table"
         required = item.default is MISSING and item.default_factory is MISSING
         table[item.name] = Key(section, item.name, kind, "None" in words, required, item.default, option)
     return table
@@ -251,7 +310,7 @@ def reference() -> str:
     """The table of all keys as Markdown."""
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for key in all_keys():
-        if key.type == "section":
+        if key.type in ("section", "table"):
             continue
         default = (
             "required" if key.required else "" if key.default in (None, "", MISSING) else f"`{_yaml(key.default)}`"
@@ -259,6 +318,12 @@ def reference() -> str:
         only = f" With {only_text(key)} only." if key.option.only else ""
         rows.append(f"| `{key.dotted}` | {key.wanted()} | {default} | {key.option.doc}{only} |")
     return "\n".join(rows) + "\n"
+
+
+def page() -> str:
+    """The page of all keys, `docs/config-keys.md`."""
+    head = "# Keys of run configs\n\nMade by `splatdsl reference --config`; [how they are written](configs.md).\n\n"
+    return head + reference()
 
 
 def only_text(key: Key) -> str:

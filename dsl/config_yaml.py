@@ -35,6 +35,13 @@ class Node:
         return Place(self.source, self.span)
 
 
+class Reset(Node):
+    """``null`` in place of a value that was given before: the key has its default again."""
+
+    __slots__ = ()
+    what = "nothing"
+
+
 class Scalar(Node):
     """A value that is not a list or mapping. ``style`` is None for plain text, or the quote, ``|`` or ``>``."""
 
@@ -74,8 +81,8 @@ class Mapping(Node):
         self.entries = entries
 
 
-def read_tree(source: Source, sink: Sink, start: int = 0) -> Node | None:
-    """The tree of the YAML text of ``source`` from offset ``start`` on; None when it is empty or not YAML."""
+def read_tree(source: Source, sink: Sink, start: int = 0, end: int | None = None) -> Node | None:
+    """The tree of the YAML text of ``source`` between two offsets; None when it is empty or not YAML."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -97,7 +104,7 @@ def read_tree(source: Source, sink: Sink, start: int = 0) -> Node | None:
             return node
 
     try:
-        root = yaml.compose(source.text[start:], Loader=Loader)
+        root = yaml.compose(source.text[start:end], Loader=Loader)
     except yaml.MarkedYAMLError as error:
         sink.add(_syntax_error(error, source, start))
         return None
@@ -237,44 +244,6 @@ class _Converter:
         else:  # a bare Node stands for a value that was refused: its key is not reported as missing as well
             entries[key.value] = (place, child or Node(self.source, place.span))
         return size + 1
-
-
-def override(root: Mapping, text: str, sink: Sink) -> None:
-    """Set one value of the tree from ``train.max_steps=300``; the value is YAML."""
-    source = Source(text, "--set")
-    name, equals, _ = source.text.partition("=")
-    parts = [part.strip() for part in name.split(".")]
-    if not equals or not all(parts):
-        message = f"`--set {text}` does not set anything: it takes KEY=VALUE"
-        sink.add(
-            Diagnostic(
-                "CFG011", message, source, Span(0, len(source.text)), help=["for instance --set train.max_steps=300"]
-            )
-        )
-        return
-    value = read_tree(source, sink, len(name) + 1)
-    if value is None:
-        if sink.items and sink.items[-1].source is source:
-            return
-        value = Scalar("", None, source, Span(len(name) + 1, len(source.text)))
-    at, here = 0, root
-    for i, part in enumerate(parts):
-        at = source.text.index(part, at)
-        place = Place(source, Span(at, at + len(part)))
-        at += len(part)
-        if i == len(parts) - 1:
-            here.entries[part] = (place, value)
-            return
-        below = here.entries.get(part)
-        if below is None or (isinstance(below[1], Scalar) and below[1].is_null):
-            below = (place, Mapping({}, source, place.span))
-            here.entries[part] = below
-        if not isinstance(below[1], Mapping):
-            label = Label(below[1].span, f"this is {below[1].what}", below[1].source)
-            message = f"`--set {text}` cannot set a key of `{part}`, which is {below[1].what}"
-            sink.add(Diagnostic("CFG011", message, source, place.span, labels=[label]))
-            return
-        here = below[1]
 
 
 def pieces(node: Scalar) -> list[Piece]:

@@ -40,7 +40,8 @@ MARKERS = ("splatdsl.toml", "pyproject.toml", ".git")
 
 MAX_READS = 100
 
-_USE = re.compile(r'^[^\S\n]*use\b(?:[^\S\n]*"([^"\n]*)")?', re.MULTILINE)
+USE = re.compile(r'^[^\S\n]*use\b(?:[^\S\n]*"([^"\n]*)")?', re.MULTILINE)
+"""A `use` at the beginning of a line, with its path if that stands on the same line."""
 
 
 def folder() -> str:
@@ -68,7 +69,7 @@ def reads(name: str, text: str) -> dict[str, str] | None:
         base, text = pending.pop()
         if "use" not in text:
             continue
-        for match in _USE.finditer(text):
+        for match in USE.finditer(text):
             if match[1] is None or len(found) >= MAX_READS:
                 return None
             path = os.path.realpath(os.path.join(base, match[1]))

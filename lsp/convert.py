@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from ..dsl.source import Source, Span
 from .actions import Action
 from .calls import Help
 from .completion import Completion
-from .document import Document
+from .document import CONFIG_ENDINGS, Document
 from .outline import Entry
 from .positions import Positions
 
@@ -101,10 +102,12 @@ def _place(document: Document, d: Diagnostic) -> lsp.Range | None:
 
 
 def _use_of(document: Document, source: Source) -> lsp.Range:
-    """The place that brings another file: a ``use``, or the key ``loss`` of a run config; else the beginning."""
+    """The place that brings another file: a ``use``, or the key of a run config that names it; else the beginning."""
     if document.is_config:
-        key = re.search(r"^loss:.*", document.source.text, re.MULTILINE)
-        return range_of(document, Span(*key.span()) if key else Span(0, 0))
+        named = rf"\b(?:extends|from):.*{re.escape(os.path.basename(source.name))}.*"
+        known = (named, "^extends:.*") if source.name.endswith(CONFIG_ENDINGS) else ("^loss:.*", "^extends:.*")
+        keys = (re.search(pattern, document.source.text, re.MULTILINE) for pattern in known)
+        return range_of(document, next((Span(*key.span()) for key in keys if key), Span(0, 0)))
     for statement in document.parsed[0].statements:
         if isinstance(statement, ast.Use):
             other = document.other(statement.path.value)

@@ -82,8 +82,8 @@ class Document:
     @property
     def is_run(self) -> bool:
         """Whether a YAML file is a run config: other tools keep YAML files in the same folders."""
-        lines = self.source.text.splitlines()
-        return all(any(line.startswith(key) for line in lines) for key in ("loss:", "data:"))
+        keys = {line.partition(":")[0] for line in self.source.text.splitlines() if ":" in line}
+        return len(keys & {"loss", "data"}) >= (1 if "extends" in keys else 2)
 
     # The program
 

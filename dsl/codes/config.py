@@ -94,4 +94,20 @@ CODES: tuple[Code, ...] = (
         "A value of `--set` cannot be applied.",
         "The run would go on without it.",
     ),
+    Code(
+        "CFG012",
+        "config-files",
+        "The files that a config is made of name each other in a circle, or are too many.",
+        "There is no order in which they could be put together.",
+        "extends: run.yaml\nloss: l1()\ndata: {kind: synthetic}\n",
+        _GOOD,
+    ),
+    Code(
+        "CFG013",
+        "config-bad-sweep",
+        "A sweep has no values, values that cannot be paired, or a key that cannot be swept.",
+        "Some of its runs would not exist, or be the same.",
+        _GOOD + "sweep: {over: {train.seed: 3}}\n",
+        _GOOD + "sweep: {over: {train.seed: [0, 1, 2]}}\n",
+    ),
 )

@@ -382,7 +382,8 @@ def test_the_data_reaches_the_checker() -> None:
 
 
 def test_every_section_of_the_table_is_reached_from_the_root() -> None:
-    assert {key.dotted for key in all_keys() if key.type == "section"} == set(SECTIONS) - {""}
+    named = {"section": "{}", "table": "{}.NAME"}
+    assert {named[key.type].format(key.dotted) for key in all_keys() if key.type in named} == set(SECTIONS) - {""}
 
 
 @pytest.mark.parametrize("key", list(all_keys()), ids=lambda key: key.dotted)
@@ -392,7 +393,10 @@ def test_every_key_is_documented_and_its_default_is_legal(key: Key) -> None:
         shown = json.dumps(key.default)
         text = shown.strip('"') if key.type == "str" else shown
         section = f"{key.section}.{key.name}={text}" if key.section else f"{key.name}={text or 'runs/x'}"
-        base = MINIMAL.replace("synthetic", "colmap, path: .") if key.option.only == ("kind", ("colmap",)) else MINIMAL
+        kinds = key.option.only[1] if key.section == "data" and key.option.only else ()
+        kinds = ("colmap",) if key.section.startswith("data.") else kinds
+        on_disk = kinds and "synthetic" not in kinds
+        base = MINIMAL.replace("synthetic", f"{kinds[0]}, path: .") if on_disk else MINIMAL
         _, found = load_config("run.yaml", [section], base)
         assert [d for d in found if d.code != "CFG008"] == []
     if key.option.only:
@@ -402,7 +406,7 @@ def test_every_key_is_documented_and_its_default_is_legal(key: Key) -> None:
 
 def test_the_reference_names_every_key() -> None:
     table = reference()
-    assert all(f"`{key.dotted}`" in table for key in all_keys() if key.type != "section")
+    assert all(f"`{key.dotted}`" in table for key in all_keys() if key.type not in ("section", "table"))
 
 
 def test_a_resolved_config_loads_as_the_same_run(write, tmp_path: Path) -> None:

@@ -803,6 +803,18 @@ def test_run_configs_are_checked(shared: Client) -> None:
     assert shared.ask("textDocument/documentSymbol", textDocument={"uri": shared.uri(name)}) == []
 
 
+def test_findings_in_a_file_that_a_config_is_made_of_stand_at_its_name(shared: Client) -> None:
+    name = "made.yaml"
+    (shared.folder / "base.yaml").write_text("loss: l1(masked)\ndata: {kind: synthetic, views: 0}\n", encoding="utf-8")
+    (shared.folder / "params.yaml").write_text("w: 1\n", encoding="utf-8")
+    found = shared.open(name, "# made of others\nextends: base.yaml\nloss_params: {from: params.yaml}\nloss: l1()\n")
+    assert {(d["code"], shared.covered(name, d["range"])) for d in found} == {
+        ("CFG007", "extends: base.yaml"),
+        ("NAM009", "from: params.yaml}"),
+    }
+    assert all("base.yaml:2:32" in d["message"] for d in found if d["code"] == "CFG007")
+
+
 # ---- texts that nobody should send
 
 

@@ -64,3 +64,10 @@ def test_what_is_watched(write, tmp_path: Path) -> None:
     assert {str(a), str(used), str(beside), str(settings)} <= watched
     assert not any("far" in name for name in watched)
     assert str(tmp_path / "far" / "d.loss") in {os.path.realpath(name) for name in _state([str(tmp_path)])}
+
+
+def test_a_config_is_watched_with_the_files_that_it_is_made_of(write, tmp_path: Path) -> None:
+    base = write("far/base.yaml", "loss: l1()\ndata: {kind: synthetic}\n")
+    part = write("far/deep/train.yaml", "seed: 1\n")
+    run = write("p/run.yaml", "extends: ../far/base.yaml\ntrain: {from: ../far/deep/train.yaml}\n")
+    assert {str(base), str(part), str(run)} <= {os.path.realpath(name) for name in _state([str(run)])}
