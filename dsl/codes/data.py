@@ -113,4 +113,22 @@ CODES: tuple[Code, ...] = (
         "A saved training state does not fit this one.",
         "Parameters and optimiser moments must match, otherwise training would not continue where it stopped.",
     ),
+    Code(
+        "DAT019",
+        "bad-transforms-file",
+        "A `transforms.json` lacks a key, has a value that it cannot have, or names a file that is not there.",
+        "Cameras, masks and depth of the scene come from it; a guess in place of a key would move every ray.",
+    ),
+    Code(
+        "DAT020",
+        "unreadable-input-file",
+        "The file of an input cannot be read, or has another shape than its image or its declaration.",
+        "An input is one value, or one row of values, for each pixel of the image that it belongs to.",
+    ),
+    Code(
+        "DAT021",
+        "input-out-of-range",
+        "The file of an input has values that are not finite, or outside of the range that the program declares.",
+        "The wrong scale or unit is the usual reason, and the loss would be wrong by that factor.",
+    ),
 )

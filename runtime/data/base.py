@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from torch import Tensor
 
 from ..modules import SplatBaseModule
 from ..payload import SplatRenderPayload
+from ..poses import inverse_pose
 from .problems import data_error
+from .transfer import on_device
 
 if TYPE_CHECKING:
+    from ...dsl.typed import InputInfo
     from ..splat.model import SplatModel
 
 _ALIASES = {"name": "image_name", "target": "image"}
@@ -38,6 +42,8 @@ class SplatDataItem:
         depths: `[B, M]`, their depths.
         depth_map: `[B, H, W, 1]`, known depth, 0 where there is none; None when it is unknown.
         camera_model: always "pinhole".
+        extras: further inputs of a program by their names, each with B in front; they read as attributes and keys too.
+        ids: the ``id`` of each view of a batch of several; ``()``: there is but one view.
     """
 
     id: int
@@ -50,6 +56,8 @@ class SplatDataItem:
     depths: Tensor | None = None
     depth_map: Tensor | None = None
     camera_model: str = "pinhole"
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    ids: tuple[int, ...] = ()
 
     @property
     def height(self) -> int:
@@ -65,10 +73,17 @@ class SplatDataItem:
     def camera(self) -> dict[str, Tensor]:
         """Cameras as a loss reads them: intrinsics `[B, 3, 3]`, world-to-camera extrinsics `[B, 4, 4]`, index `[B]`."""
         index = torch.full((len(self.K),), float(self.id), device=self.K.device)
-        return {"intrinsics": self.K, "extrinsics": torch.linalg.inv(self.cam_to_world), "index": index}
+        return {"intrinsics": self.K, "extrinsics": inverse_pose(self.cam_to_world), "index": index}
+
+    def __getattr__(self, name: str) -> Tensor:
+        # Only called for what is no field; `__dict__` is still empty while an item is being copied.
+        extras: Mapping[str, Tensor] = self.__dict__.get("extras") or {}
+        if name not in extras:
+            raise AttributeError(f"a training item has no `{name}`")
+        return extras[name]
 
     def __getitem__(self, key: str) -> Any:
-        """A field by its name; ``"name"`` is ``image_name`` and ``"target"`` is ``image``.
+        """A field or extra by its name; ``"name"`` is ``image_name`` and ``"target"`` is ``image``.
 
         Raises:
             KeyError: no such field, or the item does not have it.
@@ -80,15 +95,18 @@ class SplatDataItem:
 
     def __contains__(self, key: object) -> bool:
         name = _ALIASES.get(key, key) if isinstance(key, str) else key
-        return any(field.name == name and getattr(self, field.name) is not None for field in fields(self))
+        known = any(f.name == name and getattr(self, f.name) is not None for f in fields(self))
+        return known or name in self.extras
 
     def to(self, device: torch.device | str) -> SplatDataItem:
         """The same item with its tensors on ``device``."""
         moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for known in fields(self):
+            value = getattr(self, known.name)
             if isinstance(value, Tensor):
-                moved[field.name] = value.to(device)
+                moved[known.name] = on_device(value, device)
+        if self.extras:
+            moved["extras"] = {name: on_device(value, device) for name, value in self.extras.items()}
         return replace(self, **moved)
 
 
@@ -134,13 +152,25 @@ class SplatDataProvider(SplatBaseModule[SplatRenderPayload]):
 
     @property
     def fields(self) -> frozenset[str]:
-        """Item fields that every item has, of ``target``, ``mask``, ``depth_map``, ``points``."""
+        """Item fields that every item has: of ``target``, ``mask``, ``depth_map``, ``points``, and extras."""
         return frozenset({"target"})
 
     @property
     def fields_some(self) -> frozenset[str]:
         """Item fields that some items have and others lack."""
         return frozenset()
+
+    @property
+    def fields_none(self) -> frozenset[str]:
+        """Item fields that were asked for and that no item has."""
+        return frozenset()
+
+    def declare(self, inputs: Mapping[str, InputInfo]) -> None:
+        """Learn what the program declares, before the first step and when it is exchanged; does nothing by default."""
+
+    def where_looked(self, field: str) -> str:
+        """Where a field that was asked for would have been found, for messages; "" if that is not known."""
+        return ""
 
     def next_test_data(self, step: int) -> SplatDataItem:
         """The test views in turn.
@@ -192,6 +222,10 @@ class ViewListProvider(SplatDataProvider):
     def _sparse_points(self) -> tuple[np.ndarray, np.ndarray]:
         """Sparse points `[N, 3]` in scene units and their colours `[N, 3]`, 0..1."""
 
+    def _split(self, views: int) -> tuple[list[int], list[int]]:
+        """Indices of the training and of the test views."""
+        return split(views, self.test_every)
+
     def _scene_depth(self) -> float:
         """A typical depth, the scene's scale when all cameras stand at one place."""
         points, _ = self._sparse_points()
@@ -207,7 +241,7 @@ class ViewListProvider(SplatDataProvider):
         if not self._loaded:
             self._poses = self._load()
             views = range(len(self._poses))
-            self._train, self._test = split(len(views), self.test_every)
+            self._train, self._test = self._split(len(views))
             if not self._train:
                 raise data_error(
                     "DAT013",

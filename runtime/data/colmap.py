@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from ...dsl.config_schema import InputConfig, PointsConfig
+from ...dsl.typed import InputInfo
 from ..extras import require
-from .base import SplatDataItem, ViewListProvider, pixels_inside
-from .images import Size, image_header, read_image, read_mask, same_shape
-from .normalize import Array, normalizing_transform, transform_points, transform_poses
+from .normalize import Array
+from .photographs import PhotographProvider
 from .problems import data_error, listing
 
 _MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 _MODEL_FILES = ("cameras", "images", "points3D")
 _PINHOLES = ("SIMPLE_PINHOLE", "PINHOLE")
-_MASK_MODES = ("auto", "required", "none")
 
 
-@dataclass(frozen=True)
-class _View:
-    """One registered image; ``K`` `[3, 3]` and ``size`` are those after resizing, ``seen`` are rows of the points."""
-
-    name: str
-    path: Path
-    mask_path: Path | None
-    has_alpha: bool
-    size: Size
-    K: Array
-    seen: NDArray[np.int64]
-
-
-class ColmapDataProvider(ViewListProvider):
+class ColmapDataProvider(PhotographProvider):
     """A COLMAP scene: `images/`, a sparse model, and `masks/` if there are any.
 
     Views are sorted by name. The model is looked for in `sparse/0`, `sparse`, `colmap/sparse/0` and the folder itself.
     A mask is `masks/NAME.png` where NAME is the image's name with or without its suffix, 255 = keep, 0 = leave out; an
     image with an alpha channel and no mask file uses that as its mask. Cameras must be SIMPLE_PINHOLE or PINHOLE.
-    Images are read when first asked for, and kept as 8-bit arrays.
+    Files of declared inputs are looked for in `NAME/` beside `images/`. Images are read when first asked for, and kept
+    as 8-bit arrays.
 
     Attributes:
         transform: `[4, 4]` float64, from COLMAP's world to this one, after `load_data`.
@@ -59,6 +45,9 @@ class ColmapDataProvider(ViewListProvider):
         seed: int = 0,
         device: torch.device | str = "cpu",
         background: tuple[float, float, float] | None = None,
+        points: PointsConfig | None = None,
+        inputs: Mapping[str, InputInfo] | None = None,
+        input_options: Mapping[str, InputConfig] | None = None,
     ) -> None:
         """Describe the scene; nothing is read yet.
 
@@ -72,56 +61,21 @@ class ColmapDataProvider(ViewListProvider):
             seed: of the order of training views.
             device: where items live.
             background: colour, 0..1, that replaces what a mask leaves out; None leaves the images alone.
+            points: which sparse points views see; the first gaussians start from all of them whatever this says.
+            inputs: what the program declares, `loss_fn.program.inputs`; those of them that have files are loaded.
+            input_options: how files of inputs are read, by the input's name.
 
         Raises:
             LossError: an option is out of its range, or two contradict each other.
         """
-        super().__init__(test_every, seed, device)
-        problem = None
-        if width is not None and downscale is not None:
-            problem = "width and downscale are both given; use one"
-        elif width is not None and width < 1:
-            problem = f"width is {width}, not at least 1 pixel"
-        elif downscale is not None and not downscale >= 1:
-            problem = f"downscale is {downscale}, not at least 1"
-        elif masks not in _MASK_MODES:
-            problem = f"masks is {masks!r}, not one of {', '.join(_MASK_MODES)}"
-        if problem:
-            raise data_error("DAT015", problem, f"<{self.module_name}>")
         self.path = Path(path)
-        self.width, self.downscale, self.masks, self.normalize = width, downscale, masks, normalize
-        self.background = background
-        self.transform: Array = np.eye(4)
-        self._views: list[_View] = []
-        self._points: Array = np.zeros((0, 3))
-        self._colors: Array = np.zeros((0, 3))
-        self._pictures: dict[int, tuple[Tensor, Tensor | None]] = {}
-        self._geometry: dict[int, tuple[Tensor, Tensor, Tensor | None, Tensor | None]] = {}
+        super().__init__(
+            self.path, width=width, downscale=downscale, test_every=test_every, masks=masks, normalize=normalize,
+            seed=seed, device=device, background=background, alpha="mask", inputs=inputs, input_options=input_options,
+        )  # fmt: skip
+        self._filter = points or PointsConfig()
 
-    @property
-    def fields(self) -> frozenset[str]:
-        """See `SplatDataProvider.fields`."""
-        return frozenset({"target"} | {name for name, has in self._has().items() if all(has)})
-
-    @property
-    def fields_some(self) -> frozenset[str]:
-        """See `SplatDataProvider.fields_some`."""
-        return frozenset(name for name, has in self._has().items() if any(has) and not all(has))
-
-    @property
-    def points(self) -> Tensor:
-        """Sparse points `[N, 3]` in scene units, float64 on the CPU."""
-        self.load_data()
-        return torch.from_numpy(self._points.copy())
-
-    def _has(self) -> dict[str, list[bool]]:
-        self.load_data()
-        return {
-            "mask": [self.masks != "none" and (v.mask_path is not None or v.has_alpha) for v in self._views],
-            "points": [len(v.seen) > 0 for v in self._views],
-        }
-
-    def _load(self) -> Array:
+    def _read_views(self) -> Array:
         model_folder, model = self._read_model()
         images = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
         if not images:
@@ -144,10 +98,11 @@ class ColmapDataProvider(ViewListProvider):
                 notes=(f"missing: {listing(missing)}",),
                 help=("names must match the model's, with their suffix and subfolder",),
             )
-        masks = {image.name: self._find_mask(image.name) for image in images}
         points = dict(sorted(model.points3D.items()))
         seen: dict[int, set[int]] = {image.image_id: set() for image in images}
         for row, point in enumerate(points.values()):
+            if not self._is_good(point):
+                continue
             for element in point.track.elements:
                 if element.image_id in seen:
                     seen[element.image_id].add(row)
@@ -155,27 +110,25 @@ class ColmapDataProvider(ViewListProvider):
         self._colors = np.array([point.color for point in points.values()], dtype=np.float64).reshape(-1, 3) / 255.0
         if not self._colors.any():
             self._colors[:] = 0.5  # a model whose colours were never extracted; black would be a poor guess
-        self._views = [
-            self._view(
-                image, model.cameras[image.camera_id], folder / image.name, masks[image.name], seen[image.image_id]
+        for image in images:
+            camera = model.cameras[image.camera_id]
+            self._views.append(
+                self._view(
+                    image.name,
+                    folder / image.name,
+                    self._find_mask(image.name),
+                    (np.array(camera.calibration_matrix(), dtype=np.float64), (camera.width, camera.height)),
+                    np.array(sorted(seen[image.image_id]), dtype=np.int64),
+                    self._find_inputs(image.name),
+                )
             )
-            for image in images
-        ]
-        bare = [v.name for v in self._views if v.mask_path is None and not v.has_alpha]
-        if self.masks == "required" and bare:
-            raise data_error(
-                "DAT010",
-                f"{len(bare)} of {len(images)} images have no mask in {self.path / 'masks'}",
-                self.path / "masks",
-                notes=(f"without a mask: {listing(bare)}",),
-                help=(f"the mask of {bare[0]} is called {bare[0]}.png",),
-            )
-        poses = np.stack([_pose(image) for image in images])
-        if self.normalize:
-            self.transform = normalizing_transform(poses, self._points)
-            poses = transform_poses(self.transform, poses)
-            self._points = transform_points(self.transform, self._points)
-        return poses
+        return np.stack([_pose(image) for image in images])
+
+    def _is_good(self, point: Any) -> bool:
+        """Whether views see a point: by its mean reprojection error, -1 where it was never computed, and its track."""
+        limit = self._filter.max_error
+        views = {element.image_id for element in point.track.elements}  # an image can be there twice
+        return (limit is None or point.error <= limit) and len(views) >= self._filter.min_views
 
     def _read_model(self) -> tuple[Path, Any]:
         if not self.path.is_dir():
@@ -216,42 +169,6 @@ class ColmapDataProvider(ViewListProvider):
                 ),
             )
 
-    def _find_mask(self, name: str) -> Path | None:
-        if self.masks == "none":
-            return None
-        candidates = (self.path / "masks" / f"{name}.png", (self.path / "masks" / name).with_suffix(".png"))
-        return next((path for path in candidates if path.is_file()), None)
-
-    def _view(self, image: Any, camera: Any, path: Path, mask: Path | None, seen: set[int]) -> _View:
-        """Everything about a view but its pixels."""
-        full, has_alpha = image_header(path)
-        if not same_shape(full, (camera.width, camera.height)):
-            raise data_error(
-                "DAT009",
-                f"{image.name} is {full[0]}x{full[1]}, its camera {camera.width}x{camera.height}: not the same shape",
-                path,
-                help=("use the images that COLMAP was run on, or copies that are scaled as a whole",),
-            )
-        if mask is not None:
-            mask_size, _ = image_header(mask)
-            if not same_shape(full, mask_size):
-                raise data_error(
-                    "DAT011",
-                    f"the mask of {image.name} is {mask_size[0]}x{mask_size[1]}, the image {full[0]}x{full[1]}",
-                    mask,
-                    help=("masks may be smaller or larger than their images, but of the same shape",),
-                )
-        size = self._target_size(full)
-        K = np.array(camera.calibration_matrix(), dtype=np.float64)
-        # Both sides are rounded to whole pixels, so they scale by slightly different factors.
-        K[0] *= size[0] / camera.width
-        K[1] *= size[1] / camera.height
-        return _View(image.name, path, mask, has_alpha, size, K, np.array(sorted(seen), dtype=np.int64))
-
-    def _target_size(self, full: Size) -> Size:
-        factor = self.downscale or (max(1.0, full[0] / self.width) if self.width else 1.0)
-        return max(1, round(full[0] / factor)), max(1, round(full[1] / factor))
-
     def _sparse_points(self) -> tuple[Array, Array]:
         if len(self._points) < 4:
             raise data_error(
@@ -264,45 +181,6 @@ class ColmapDataProvider(ViewListProvider):
 
     def _scene_depth(self) -> float:
         return super()._scene_depth() if len(self._points) >= 4 else 1.0
-
-    def _picture(self, index: int) -> tuple[Tensor, Tensor | None]:
-        """Image `[H, W, 3]` uint8 and mask `[H, W]` of a view, on the CPU."""
-        if index not in self._pictures:
-            view = self._views[index]
-            image, mask = read_image(view.path, view.size)
-            if self.masks == "none":
-                mask = None
-            elif view.mask_path is not None:
-                mask = read_mask(view.mask_path, view.size)
-            if mask is not None and self.background is not None:
-                image[~mask] = np.rint(255 * np.asarray(self.background)).clip(0, 255).astype(np.uint8)
-            self._pictures[index] = (torch.from_numpy(image), None if mask is None else torch.from_numpy(mask.copy()))
-        return self._pictures[index]
-
-    def _place(self, index: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """K, pose, pixels and depths of a view, with a leading 1, on the device."""
-        if index not in self._geometry:
-            view = self._views[index]
-            pixels, depths = pixels_inside(self._points[view.seen], view.K, self._poses[index], view.size)
-            arrays = (view.K, self._poses[index], pixels, depths)
-            K, pose, at, depth = (torch.from_numpy(a).float()[None].to(self.device) for a in arrays)
-            self._geometry[index] = (K, pose, at, depth) if len(view.seen) else (K, pose, None, None)
-        return self._geometry[index]
-
-    def _item(self, index: int) -> SplatDataItem:
-        image, mask = self._picture(index)
-        K, pose, points, depths = self._place(index)
-        return SplatDataItem(
-            id=index,
-            image_name=self._views[index].name,
-            K=K,
-            cam_to_world=pose,
-            # Moved as bytes: a quarter of the traffic.
-            image=image.to(self.device)[None].float() / 255.0,
-            mask=None if mask is None else mask.to(self.device)[None],
-            points=points,
-            depths=depths,
-        )
 
 
 def _is_model(folder: Path) -> bool:

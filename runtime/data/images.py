@@ -14,15 +14,21 @@ from .problems import data_error
 Size = tuple[int, int]  # width, height
 
 
-def _open(path: Path) -> Any:
+def open_image(path: Path) -> Any:
+    """An image file, opened by pillow.
+
+    Raises:
+        LossError: it is not an image.
+    """
     image_module = require("PIL.Image")
     try:
         return image_module.open(path)
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
-        raise data_error("DAT008", f"{path} is not a readable image: {_reason(error)}", path) from error
+        raise data_error("DAT008", f"{path} is not a readable image: {reason_of(error)}", path) from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """The first line of an exception's message, or its type."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -32,12 +38,17 @@ def image_header(path: Path) -> tuple[Size, bool]:
     Raises:
         LossError: it is not an image.
     """
-    with _open(path) as image:
+    with open_image(path) as image:
         return image.size, "A" in image.getbands() or "transparency" in image.info
 
 
-def read_image(path: Path, size: Size) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def read_image(
+    path: Path, size: Size, over: tuple[float, float, float] | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Pixels of an image at ``size``, and the region that its alpha channel keeps.
+
+    Colours are taken as not premultiplied with alpha. ``over``, 0..1, is the colour that a transparent image is laid
+    over, before it is reduced; None ignores transparency.
 
     Reduction by whole factors averages blocks; other factors use Lanczos' kernel, widened by the factor.
     16-bit images keep their upper 8 bits. The EXIF orientation is ignored, as COLMAP ignores it.
@@ -49,7 +60,7 @@ def read_image(path: Path, size: Size) -> tuple[NDArray[np.uint8], NDArray[np.bo
         LossError: it cannot be decoded.
     """
     module = require("PIL.Image")
-    with _open(path) as image:
+    with open_image(path) as image:
         try:
             image.load()
             if image.mode.startswith("I;16") or image.mode == "I":
@@ -61,9 +72,19 @@ def read_image(path: Path, size: Size) -> tuple[NDArray[np.uint8], NDArray[np.bo
             whole = image.width % size[0] == 0 and image.height % size[1] == 0
             kernel = module.Resampling.BOX if whole else module.Resampling.LANCZOS
             rgb = image.convert("RGB")
+            if alpha is not None and over is not None:
+                rgb = module.fromarray(_laid_over(image, over))
             return np.array(rgb if rgb.size == size else rgb.resize(size, kernel)), alpha
         except (OSError, SyntaxError, ValueError) as error:
-            raise data_error("DAT008", f"{path} cannot be decoded: {_reason(error)}", path) from error
+            raise data_error("DAT008", f"{path} cannot be decoded: {reason_of(error)}", path) from error
+
+
+def _laid_over(image: Any, colour: tuple[float, float, float]) -> NDArray[np.uint8]:
+    """An RGBA image over a colour, `[H, W, 3]`."""
+    pixels = np.asarray(image, dtype=np.float32) / 255
+    alpha = pixels[..., 3:]
+    mixed = pixels[..., :3] * alpha + np.asarray(colour, dtype=np.float32) * (1 - alpha)
+    return np.asarray(np.rint(255 * mixed).clip(0, 255), dtype=np.uint8)
 
 
 def read_mask(path: Path, size: Size) -> NDArray[np.bool_]:
@@ -73,13 +94,13 @@ def read_mask(path: Path, size: Size) -> NDArray[np.bool_]:
         LossError: it cannot be decoded.
     """
     module = require("PIL.Image")
-    with _open(path) as image:
+    with open_image(path) as image:
         try:
             # A palette or 1-bit image is about its colours, not its indices.
             grey = image.convert("L")
             return np.asarray(grey if grey.size == size else grey.resize(size, module.Resampling.NEAREST)) >= 128
         except (OSError, SyntaxError, ValueError) as error:
-            raise data_error("DAT008", f"{path} cannot be decoded: {_reason(error)}", path) from error
+            raise data_error("DAT008", f"{path} cannot be decoded: {reason_of(error)}", path) from error
 
 
 def same_shape(a: Size, b: Size) -> bool:

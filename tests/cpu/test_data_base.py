@@ -139,8 +139,9 @@ def test_broken_package_is_not_called_absent(tmp_path, monkeypatch) -> None:
 
 def test_data_modules_import_no_optional_package() -> None:
     code = (
-        "import sys, splatdsl.runtime.data.colmap, splatdsl.runtime.data.synthetic, splatdsl.runtime.splat.state;"
-        "print([m for m in ('pycolmap', 'gsplat', 'plyfile', 'PIL') if m in sys.modules])"
+        "import sys, splatdsl.runtime.data.colmap, splatdsl.runtime.data.synthetic, splatdsl.runtime.splat.state, "
+        "splatdsl.runtime.data.transforms;"
+        "print([m for m in ('pycolmap', 'gsplat', 'plyfile', 'PIL', 'OpenEXR') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
