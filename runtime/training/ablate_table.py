@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from rich import box
 from rich.table import Table
 
-from .ablate import Outcome, Variant
+from .ablate import Variant
 from .records import plain
+from .series import Outcome
 
 
 class Measure(NamedTuple):
@@ -99,7 +100,8 @@ def _headings(columns: Sequence[Measure]) -> list[str]:
     return [h for m in columns for h in ([m.heading, "vs full"] if m.difference else [m.heading])]
 
 
-def _cell(number: tuple[float, float | None] | None, form: str) -> str:
+def cell(number: tuple[float, float | None] | None, form: str) -> str:
+    """Mean and deviation as text."""
     if number is None:
         return "-"
     mean, spread = number
@@ -115,10 +117,10 @@ def _cells(row: Row, columns: Sequence[Measure]) -> list[str]:
         number = row.numbers.get(measure.key)
         if number is not None and not measure.difference:  # of sizes and times the mean says enough
             number = number[0], None
-        cells.append(_cell(number, measure.form))
+        cells.append(cell(number, measure.form))
         if measure.difference:
             gap = row.differences.get(measure.key)
-            cells.append(_cell(gap, measure.difference) if gap or row.name != "full" else "")
+            cells.append(cell(gap, measure.difference) if gap or row.name != "full" else "")
     return cells
 
 

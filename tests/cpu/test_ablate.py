@@ -17,11 +17,12 @@ from rich.console import Console
 from splatdsl.cli.main import main
 from splatdsl.dsl.config import RunConfig, load_config
 from splatdsl.dsl.diagnostics import LossError
-from splatdsl.runtime.compiled import compile
-from splatdsl.runtime.training import ablate
-from splatdsl.runtime.training.ablate import Outcome, Variant, plan
+from splatdsl.runtime.loading import compile
+from splatdsl.runtime.training import series
+from splatdsl.runtime.training.ablate import Variant, plan
 from splatdsl.runtime.training.ablate_table import markdown, rows, text_table
 from splatdsl.runtime.training.selection import SelectedLossFn, without
+from splatdsl.runtime.training.series import Outcome
 from splatdsl.runtime.training.setup import build_loss, build_trainer
 
 CONFIG = """\
@@ -55,13 +56,13 @@ def config(tmp_path: Path) -> Path:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the folders that are trained in, in order."""
     names: list[str] = []
-    build = ablate.build_trainer
+    build = series.build_trainer
 
     def noted(config: RunConfig, output: Path, **options: Any) -> Any:
         names.append(output.name)
         return build(config, output, **options)
 
-    monkeypatch.setattr(ablate, "build_trainer", noted)
+    monkeypatch.setattr(series, "build_trainer", noted)
     return names
 
 
@@ -212,14 +213,14 @@ def test_what_is_finished_is_not_trained_again(config: Path, trained: list[str])
 def test_an_interrupted_run_starts_again(
     config: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    step = ablate._Watch.post_step
+    step = series.Watch.post_step
 
     def stop(self: Any) -> None:
         step(self)
         if len(trained) == 2 and len(self.seconds) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(ablate._Watch, "post_step", stop)
+    monkeypatch.setattr(series.Watch, "post_step", stop)
     assert run(config, "--terms", "fill", "--set", "train.seed=3") == 130
     assert trained == ["full_seed3", "without_fill_seed3"]
     assert [row["name"] for row in report(config)["rows"]] == ["full"]
@@ -229,8 +230,8 @@ def test_an_interrupted_run_starts_again(
     assert again in error
     trained.clear()
     monkeypatch.undo()
-    build: Callable[..., Any] = ablate.build_trainer
-    monkeypatch.setattr(ablate, "build_trainer", lambda c, out, **o: trained.append(out.name) or build(c, out, **o))
+    build: Callable[..., Any] = series.build_trainer
+    monkeypatch.setattr(series, "build_trainer", lambda c, out, **o: trained.append(out.name) or build(c, out, **o))
     assert main(again.split()[1:]) == 0
     assert trained == ["without_fill_seed3"]
     metrics = (config.parent / "out" / "without_fill_seed3" / "metrics.jsonl").read_text().splitlines()
