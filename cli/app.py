@@ -22,7 +22,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "probe": ("probe", "probe", "Show what each term does at a few steps of a run: value, gradient, where it pulls."),
     "explain": ("explain", "explain", "Explain a file's objective, a code such as NAM001, or a config key."),
     "rule": ("explain_code", "rule", "Explain a code, or all of them."),
-    "config": ("config_command", "config", "Print a run config's values, or the checker's settings, and where each is from."),
+    "config": (
+        "config_command",
+        "config",
+        "Print a run config, or the settings of `check`, and where values are from.",
+    ),
     "clean": ("clean", "clean", "Remove the results that `check` keeps of unchanged files."),
     "plot": ("plot", "plot", "Draw the weights of a loss over the run."),
     "build": ("build", "build", "Write a loss as one Python file that needs torch alone."),

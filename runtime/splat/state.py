@@ -12,6 +12,7 @@ from torch.optim import Adam
 
 from ..data.problems import data_error
 from .model import PARAMETERS, SplatModel
+from .optimizers import can_skip, is_selective, make_optimizers, restore_optimizer, step_all
 
 # Learning rates of gsplat's simple_trainer; that of the means is multiplied by the scene's scale.
 LEARNING_RATES = {
@@ -40,6 +41,7 @@ class SplatTrainingState:
         scene_scale: float = 1.0,
         device: torch.device | str = "cpu",
         learning_rates: Mapping[str, float] | None = None,
+        optimizer: str = "auto",
     ) -> None:
         unknown = sorted(set(learning_rates or {}) - set(PARAMETERS))
         if unknown:
@@ -55,16 +57,8 @@ class SplatTrainingState:
         )
         rates = {**LEARNING_RATES, **(learning_rates or {})}
         rates["means"] *= scene_scale
-        self.optimizers: dict[str, Adam] = {
-            name: Adam(
-                [{"params": self.params[name], "lr": rates[name], "name": name}],
-                lr=rates[name],
-                eps=1e-15,
-                betas=(0.9, 0.999),
-                fused=device.type == "cuda",
-            )
-            for name in PARAMETERS
-        }
+        rates = {name: rates[name] for name in PARAMETERS}
+        self.optimizers: dict[str, Adam] = make_optimizers(self.params, rates, optimizer, device)
         self.sh_degree = model.sh_degree
 
     @classmethod
@@ -74,6 +68,7 @@ class SplatTrainingState:
         scene_scale: float = 1.0,
         device: torch.device | str = "cpu",
         learning_rates: Mapping[str, float] | None = None,
+        optimizer: str = "auto",
     ) -> SplatTrainingState:
         """A state that starts from a model, which is copied.
 
@@ -82,11 +77,12 @@ class SplatTrainingState:
             scene_scale: the data provider's; the learning rate of the means is proportional to it.
             device: where parameters and moments live.
             learning_rates: by parameter, over those of gsplat's trainer (that of the means before scaling).
+            optimizer: one of `optimizers.OPTIMIZERS`.
 
         Raises:
-            LossError: a learning rate for something that is no parameter.
+            LossError: a learning rate for something that is no parameter; RUN007, the optimiser cannot run there.
         """
-        return cls(model, scene_scale, device, learning_rates)
+        return cls(model, scene_scale, device, learning_rates, optimizer)
 
     def to_splat_model(self) -> SplatModel:
         """A copy on the CPU."""
@@ -141,10 +137,24 @@ class SplatTrainingState:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
 
-    def step(self) -> None:
-        """One step of every optimiser."""
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+    @property
+    def is_selective(self) -> bool:
+        """Whether a step moves only gaussians that are visible."""
+        return is_selective(self.optimizers["means"])
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether `step` takes ``finite``, see there."""
+        return can_skip(self.optimizers)
+
+    def step(self, visible: Tensor | None = None, finite: Tensor | None = None) -> None:
+        """One step of every optimiser.
+
+        Args:
+            visible: `[N]` bool, the gaussians that a selective optimiser moves; None: all.
+            finite: 0-d bool on the device: where it is False nothing changes; only where `can_skip`.
+        """
+        step_all(self.optimizers, visible, finite)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a continued run needs, for ``torch.save``. Tensors are copies, on the state's device."""
@@ -182,14 +192,8 @@ class SplatTrainingState:
         device = self.device
         for name, value in restored.parameters().items():
             self.params[name] = Parameter(value.to(device, copy=True))
-            optimizer = self.optimizers[name]
-            optimizer.state.clear()
-            optimizer.param_groups[0]["params"] = [self.params[name]]
             # load_state_dict keeps references to the tensors that it is given where device and type agree.
-            saved = _copied(state["optimizers"][name])
-            # Belongs to this device; it also decides where the step counter is put.
-            saved["param_groups"][0]["fused"] = optimizer.param_groups[0]["fused"]
-            optimizer.load_state_dict(saved)
+            restore_optimizer(self.optimizers[name], self.params[name], _copied(state["optimizers"][name]))
 
 
 def _copied(value: Any) -> Any:

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
+
 from ...dsl.diagnostics import Diagnostic, LossError
 from ...dsl.source import Source
+from ..splat.optimizers import OPTIMIZERS, resolve_optimizer
 from ..splat.state import LEARNING_RATES
 
 BACKGROUNDS = ("black", "white", "random")
@@ -40,7 +43,12 @@ class SplatTrainerConfig:
         sh_degree_interval: steps after which one more degree is used; training starts at 0.
         init_opacity: opacity of new gaussians, 0..1.
         init_scale: factor on their initial size.
-        num_workers: how many steps ahead items are loaded, in a thread; 0 loads within the step.
+        num_workers: how many steps ahead items are loaded, in a thread; 0 loads within the step. None: 2 on CUDA and
+            0 elsewhere.
+        optimizer: ``"auto"`` (``"fused"`` on CUDA, ``"adam"`` elsewhere), ``"adam"``, ``"fused"`` or ``"selective"``,
+            see `splat.optimizers`.
+        exposure: whether an affine correction of colours is trained for each training view.
+        bilateral_grid: whether a bilateral grid of such corrections is trained for each training view.
         global_scale: factor on the scene scale, which learning rates and densification are relative to.
         seed: every random number of the run follows from it and from the step.
         eval_every: steps between two evaluations on the held-out views; 0: before the first step and after the last.
@@ -70,7 +78,7 @@ class SplatTrainerConfig:
     sh_degree_interval: int = 1000
     init_opacity: float = 0.1
     init_scale: float = 1.0
-    num_workers: int = 0
+    num_workers: int | None = None
     global_scale: float = 1.0
     seed: int = 0
     eval_every: int = 0
@@ -89,6 +97,9 @@ class SplatTrainerConfig:
     refine_stop_iter: int | None = None
     refine_every: int | None = None
     reset_every: int | None = None
+    optimizer: str = "auto"
+    exposure: bool = False
+    bilateral_grid: bool = False
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -117,7 +128,8 @@ class SplatTrainerConfig:
         for name in ("max_steps", "batch_size", "sh_degree_interval", "log_every"):
             number(name, 1)
         for name in ("num_workers", "seed", "eval_every", "checkpoint_every", "keep_checkpoints"):
-            number(name, 0)
+            if name != "num_workers" or self.num_workers is not None:
+                number(name, 0)
         number("sh_degree", 0, high=4)
         for name in ("refine_start_iter", "refine_stop_iter"):
             if getattr(self, name) is not None:
@@ -131,6 +143,11 @@ class SplatTrainerConfig:
                 wrong.append((name, getattr(self, name), "above 0" + (" and below 1" if high else "")))
         if self.background not in BACKGROUNDS:
             wrong.append(("background", self.background, "one of " + ", ".join(map(repr, BACKGROUNDS))))
+        if self.optimizer not in OPTIMIZERS:
+            wrong.append(("optimizer", self.optimizer, "one of " + ", ".join(map(repr, OPTIMIZERS))))
+        for name in ("exposure", "bilateral_grid"):
+            if not isinstance(getattr(self, name), bool):
+                wrong.append((name, getattr(self, name), "True or False"))
         if isinstance(self.strategy, str) and self.strategy not in STRATEGIES:
             wrong.append(("strategy", self.strategy, "one of " + ", ".join(map(repr, STRATEGIES))))
         for name, factor in self.lr.items():
@@ -148,6 +165,12 @@ class SplatTrainerConfig:
     def image_count(self) -> int:
         """How many views an evaluation makes pictures of, at most."""
         return (8 if self.images else 0) if isinstance(self.images, bool) else self.images
+
+    def ahead(self, device: torch.device) -> int:
+        """How many steps ahead items are loaded for a device."""
+        if self.num_workers is not None:
+            return self.num_workers
+        return 2 if device.type == "cuda" else 0
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain values that JSON can hold; a strategy object becomes its name and fields."""
@@ -167,6 +190,8 @@ class SplatTrainerConfig:
         """
         made = {**self.describe(), "output": output, "device": device, "images": self.image_count}
         made["lr"] = {name: float(self.lr.get(name, 1.0)) for name in LEARNING_RATES}
+        made["num_workers"] = self.ahead(torch.device(device))
+        made["optimizer"] = resolve_optimizer(self.optimizer, torch.device(device))
         if self.strategy == "none":
             unused = ("refine_start_iter", "refine_stop_iter", "refine_every", "reset_every", "max_gaussians")
             return {name: value for name, value in made.items() if name not in unused}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from ..extras import require
 from ..splat.state import SplatTrainingState
 from .config import SplatTrainerConfig, describe_object, scaled_refinement, training_error
+from .strategies import capped_strategy, changes_gaussians, default_strategy
 
 
 class Densifier:
@@ -38,6 +38,19 @@ class Densifier:
             scale = {"scene_scale": scene_scale} if "scene_scale" in accepts else {}
             self.memory = strategy.initialize_state(**scale)
         self._names = frozenset(inspect.signature(strategy.step_post_backward).parameters)
+
+    def reads_views(self, step: int) -> bool:
+        """Whether the strategy looks at centres and radii of a render at this step; gsplat's tell by their class."""
+        if self.strategy is None:
+            return False
+        gsplat = require("gsplat.strategy")
+        if isinstance(self.strategy, gsplat.MCMCStrategy):
+            return False
+        return not isinstance(self.strategy, gsplat.DefaultStrategy) or step < self.strategy.refine_stop_iter
+
+    def acts(self, step: int) -> bool:
+        """Whether the strategy may add, remove or reset gaussians at this step."""
+        return changes_gaussians(self.strategy, step)
 
     def before_backward(self, state: SplatTrainingState, info: dict[str, Any], step: int) -> None:
         """Called with the render's metadata before ``loss.backward()``."""
@@ -89,8 +102,8 @@ class Densifier:
             )
         finally:
             moved: Tensor | None = state.params.pop("rows").data if track else None
-        if moved is None or (len(moved) == len(rows) and torch.equal(moved, rows)):
-            return None
+        if moved is None or not self.acts(step) or (len(moved) == len(rows) and torch.equal(moved, rows)):
+            return None  # the last question waits for the device
         return moved
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,32 +151,5 @@ def make_strategy(strategy: Any, config: SplatTrainerConfig, device: torch.devic
         cap = {} if config.max_gaussians is None else {"cap_max": config.max_gaussians}
         return gsplat.MCMCStrategy(**cap, **steps)
     if config.max_gaussians is not None:
-        return _capped(gsplat.DefaultStrategy)(max_gaussians=config.max_gaussians, **steps)
-    return gsplat.DefaultStrategy(**steps)
-
-
-def _capped(base: type) -> type:
-    """gsplat's default strategy with an upper limit on the number of gaussians."""
-
-    @dataclass
-    class CappedStrategy(base):  # type: ignore[misc]
-        max_gaussians: int = 0
-        grow_grad2d: float = 0.0002
-
-        def _grow_gs(self, params: Any, optimizers: Any, state: Any, step: int) -> tuple[int, int]:
-            # Every gaussian above the threshold becomes two, so the threshold decides how many are added.
-            room = self.max_gaussians - len(params["means"])
-            gradients = state["grad2d"] / state["count"].clamp_min(1)
-            threshold = self.grow_grad2d
-            if room <= 0:
-                self.grow_grad2d = float("inf")
-            elif room < len(gradients):
-                largest = torch.topk(gradients, room + 1).values[-1]
-                self.grow_grad2d = max(threshold, float(largest))
-            try:
-                grown: tuple[int, int] = super()._grow_gs(params, optimizers, state, step)
-                return grown
-            finally:
-                self.grow_grad2d = threshold
-
-    return CappedStrategy
+        return capped_strategy()(max_gaussians=config.max_gaussians, **steps)
+    return default_strategy()(**steps)

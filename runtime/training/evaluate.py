@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..extras import require
 from ..renderers.base import SplatRenderer
 from ..splat.state import SplatTrainingState
 from .checkpoint import writing
+from .ranks_steps import OneRank
 
 
 class Evaluator:
@@ -58,12 +60,15 @@ class Evaluator:
             self._note(text)
 
     @torch.no_grad()
-    def __call__(self, state: SplatTrainingState, folder: Path | None) -> dict[str, float]:
-        """Render and measure every held-out view.
+    def __call__(
+        self, state: SplatTrainingState, folder: Path | None, ranks: OneRank | None = None
+    ) -> dict[str, float]:
+        """Render and measure every held-out view. Of several ranks each does its part, and rank 0 writes the pictures.
 
         Args:
             state: the gaussians.
             folder: where pictures go; None: no pictures.
+            ranks: the place of this process among those that train together; None: it is alone.
 
         Returns:
             Means over the views, by names such as ``eval/psnr``, and their number ``eval/views``. Empty without
@@ -71,10 +76,11 @@ class Evaluator:
         """
         if self.views == 0:
             return {}
-        sums: dict[str, list[float]] = {}
+        ranks = ranks or OneRank()
+        measured: dict[int, dict[str, float]] = {}
+        pictures: dict[str, bytes] = {}
         pictured = _spread(self.views, self._images) if folder is not None else frozenset()
-        for i in range(self.views):
-            item = self._provider.test_item(i).to(state.device)
+        for i, item, own in ranks.turns(self.views, lambda i: self._provider.test_item(i).to(state.device)):
             rendered, _ = self._renderer.render(
                 splat_state=state,
                 cam_to_worlds=item.cam_to_world,
@@ -84,10 +90,23 @@ class Evaluator:
                 sh_degree=state.sh_degree,
                 backgrounds=self._background.expand(item.image.shape[0], 3),
             )
-            for name, value in self._measure(rendered, item).items():
-                sums.setdefault(f"eval/{name}", []).append(float(value))
+            if not own:
+                continue
+            measured[i] = {f"eval/{name}": float(value) for name, value in self._measure(rendered, item).items()}
             if folder is not None and i in pictured:
-                save_comparison(folder / f"{i:03d}_{_stem(item.image_name)}.png", rendered, item.image, item.mask)
+                path = folder / f"{i:03d}_{_stem(item.image_name)}.png"
+                if ranks.first:
+                    save_comparison(path, rendered, item.image, item.mask)
+                else:  # rank 0 writes for all: another machine need not see the folder
+                    pictures[path.name] = comparison(rendered, item.image, item.mask)
+        measured, pictures = ranks.measured(measured, pictures)
+        for name, picture in pictures.items():
+            if folder is not None:
+                _write(folder / name, picture)
+        sums: dict[str, list[float]] = {}
+        for values in measured.values():
+            for name, value in values.items():
+                sums.setdefault(name, []).append(value)
         return {**{name: sum(values) / len(values) for name, values in sums.items()}, "eval/views": self.views}
 
     def _measure(self, rendered: Tensor, item: SplatDataItem) -> dict[str, Tensor]:
@@ -117,7 +136,7 @@ def _stem(name: str) -> str:
 
 
 def save_comparison(path: Path, rendered: Tensor, target: Tensor, mask: Tensor | None) -> None:
-    """Write target, render and absolute error side by side, and the mask if there is one.
+    """Write what `comparison` makes.
 
     Args:
         path: a ``.png`` file; its folder is made.
@@ -128,12 +147,29 @@ def save_comparison(path: Path, rendered: Tensor, target: Tensor, mask: Tensor |
     Raises:
         LossError: RUN014, the file cannot be written.
     """
+    _write(path, comparison(rendered, target, mask))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def comparison(rendered: Tensor, target: Tensor, mask: Tensor | None) -> bytes:
+    """Target, render and absolute error side by side, and the mask if there is one, as a PNG file.
+
+    Args:
+        rendered: `[B, H, W, 3]`, 0..1.
+        target: `[B, H, W, 3]`, 0..1.
+        mask: `[B, H, W]`, bool or 0..1.
+    """
     image: Any = require("PIL.Image")
     panels = [target, rendered, (rendered - target).abs()]
     if mask is not None:
         panels.append(mask.to(target.dtype)[..., None].expand_as(target))
     # Views of a batch below each other.
     joined = torch.cat([panel.clamp(0, 1).flatten(0, 1) for panel in panels], dim=1)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.fromarray((joined * 255).round().to(torch.uint8).cpu().numpy()).save(path)
+    stream = io.BytesIO()
+    image.fromarray((joined * 255).round().to(torch.uint8).cpu().numpy()).save(stream, format="png")
+    return stream.getvalue()

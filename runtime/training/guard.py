@@ -18,12 +18,17 @@ Parameters = Mapping[str, Tensor] | ParameterDict
 
 def is_finite(loss: Tensor, params: Parameters) -> bool:
     """Whether the loss and every gradient are finite; costs one device synchronisation."""
+    return bool(finite(loss, params))
+
+
+def finite(loss: Tensor, params: Parameters) -> Tensor:
+    """Whether the loss and every gradient are finite: 0-d bool on their device, which is not waited for."""
     worst = [loss.detach().float().reshape(())]
     for param in params.values():
         if param.grad is not None and param.grad.numel():
             # The largest magnitude: a sum could overflow although every number is finite.
             worst.append(torch.linalg.vector_norm(param.grad, ord=torch.inf).float())
-    return bool(torch.isfinite(torch.stack(worst)).all())
+    return torch.isfinite(torch.stack(worst)).all()
 
 
 def bad_gradients(params: Parameters) -> dict[str, int]:
@@ -103,7 +108,8 @@ def _bad_gradient(
     gradients: Mapping[str, int], found: list[Culprit] | None, loss_fn: Any, step: int, notes: tuple[str, ...]
 ) -> Diagnostic:
     """RUN002: names the terms that made it, or the parameters where no term can be told."""
-    groups = ", ".join(f"`{name}` ({count} gaussians)" for name, count in gradients.items())
+    rows = dict.fromkeys(("exposure", "bilateral_grid"), "views")
+    groups = ", ".join(f"`{name}` ({count} {rows.get(name, 'gaussians')})" for name, count in gradients.items())
     slope = (
         "the slope of a root, norm or logarithm is infinite at 0: keep its argument away from 0, or guard it with "
         "`where`, whose untaken branch has no gradient"

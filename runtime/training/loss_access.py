@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ...dsl.diagnostics import Diagnostic, LossError
-from ...dsl.live import where_read
+from ...dsl.live import Zeros, where_read
 from ...dsl.source import Source, Span
 from ...dsl.typed import TypedProgram
+from ...dsl.types import TENSOR
 from ..data.base import SplatDataItem, SplatDataProvider, ViewListProvider
 from ..data.problems import listing
 from ..loss_fn import SplatLossFn
@@ -28,6 +29,7 @@ BUFFERS = frozenset(
     }
 )
 ALWAYS = frozenset({"rendered", "alpha"})
+_FIELDS = {"depths": "points"}  # the depths of sparse points are there where their pixels are
 
 
 class LossAccess:
@@ -89,7 +91,7 @@ class LossAccess:
             return None
         if protocol.get("target_frames") is not item.image or protocol.get("masks") is not item.mask:
             return None
-        images = [v for v in (item.image, item.mask, item.depth_map) if v is not None]
+        images = [v for v in (item.image, item.mask, item.depth_map, *item.extras.values()) if v is not None]
         changed = any(v.is_inference() or v._version > 0 for v in images)
         return None if changed else (item.id, item.image_name)
 
@@ -120,32 +122,65 @@ class LossAccess:
                 )
 
     def check_data(self, provider: SplatDataProvider) -> None:
-        """Refuse a loss that reads `mask` where a training view has none.
+        """Refuse a loss that reads `mask`, or an input that it requires, where a training view has none.
 
-        A provider that does not say which fields its items have is taken at its word only while it trains.
+        The provider learns first what the program declares. One that does not say which fields its items have is taken
+        at its word only while it trains.
 
         Raises:
-            LossError: BUF002, at the place where the program reads the mask.
+            LossError: BUF002, at the places where the program reads them.
         """
+        program = getattr(self.fn, "program", None)
+        declare = getattr(provider, "declare", None)
+        if isinstance(program, TypedProgram) and callable(declare):
+            declare(program.inputs)
         # Its items are a function of the index of a view.
         standard = isinstance(provider, ViewListProvider)
         self._listed = standard and type(provider).next_train_data is ViewListProvider.next_train_data
         silent = getattr(type(provider), "fields", SplatDataProvider.fields) is SplatDataProvider.fields
-        if silent or not getattr(self.fn, "needs_mask", False) or "mask" in provider.fields:
+        if silent:
             return
+        found: list[Diagnostic] = []
+        if getattr(self.fn, "needs_mask", False) and "mask" not in provider.fields:
+            help_text = "`masked` also works on data without masks: it is everywhere then"
+            found += self._lacking(provider, "mask", "mask", help_text)
+        known = provider.fields_some | getattr(provider, "fields_none", frozenset())
+        for name in self._required():
+            field = _FIELDS.get(name, name)
+            if field in known:
+                help_text = f"add what is missing, or declare it optional with `?` and write `when has({name})`"
+                found += self._lacking(provider, name, field, help_text)
+        if found:
+            raise LossError(found)
+
+    def _lacking(self, provider: SplatDataProvider, name: str, field: str, help_text: str) -> list[Diagnostic]:
+        """The finding that training views lack a field; none if only held-out views do, which the loss never sees."""
         size = provider.get_train_data_size()
-        message, notes = f"the loss reads `mask`, but none of the {size} training views has one", tuple[str, ...]()
-        if "mask" in provider.fields_some:
-            message = "the loss reads `mask`, but some of the training views have none"
+        message, notes = f"the loss reads `{name}`, but none of the {size} training views has one", list[str]()
+        if field in provider.fields_some:
+            message = f"the loss reads `{name}`, but some of the training views have none"
             if isinstance(provider, ViewListProvider):
-                bare = provider.train_views_without("mask")
-                if not bare:  # only held-out views lack it, and the loss never sees those
-                    return
-                message = f"the loss reads `mask`, but {len(bare)} of the {size} training views have none"
-                notes = (f"without a mask: {listing(bare)}",)
-        source, span = self._reading("mask")
-        help_text = "`masked` also works on data without masks: it is everywhere then"
-        raise LossError([Diagnostic("BUF002", message, source, span, notes=notes, help=(help_text,))])
+                bare = provider.train_views_without(field)
+                if not bare:
+                    return []
+                message = f"the loss reads `{name}`, but {len(bare)} of the {size} training views have none"
+                notes.append(f"without a mask: {listing(bare)}" if name == "mask" else f"without it: {listing(bare)}")
+        look = getattr(provider, "where_looked", None)
+        where = look(field) if callable(look) else ""
+        notes += [f"looked in {where}"] if where else []
+        source, span = self._reading(name)
+        return [Diagnostic("BUF002", message, source, span, notes=notes, help=(help_text,))]
+
+    def _required(self) -> list[str]:
+        """Inputs of the item that terms read and that the program does not declare optional."""
+        program = getattr(self.fn, "program", None)
+        if not isinstance(program, TypedProgram):
+            return []
+        params = getattr(self.fn, "params", {})
+        zeros = Zeros({name: params[name] for name in params})
+        live = [t for t in program.terms if t.when is None or zeros.decide(t.when) is not False]
+        read = {name for term in live for name in zeros.inputs(term.value)}
+        return [n for n, i in program.inputs.items() if n in read and i.stage == TENSOR and not i.optional]
 
     def _reading(self, name: str) -> tuple[Source, Span | None]:
         """Where the program reads an input: there, or the term that does so by a definition from elsewhere."""

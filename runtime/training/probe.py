@@ -344,9 +344,9 @@ class ProbeRun:
         self._batch = settings.batch_size
         self._last = max(at)
         self._on_step = on_step
-        self._provider = build_provider(config.data, settings.seed, device, settings.background)
         loss = build_loss(replace(config, train=replace(config.train, backend="eager")), device)
         self.program = loss.program
+        self._provider = build_provider(config.data, settings.seed, device, settings.background, loss.program.inputs)
         self._trainer: SplatTrainer[Any, Any] = SplatTrainer(
             config=settings,
             loss_fn=ProbedLossFn(loss, at, self._found),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..extras import require
-from ..splat.state import SplatTrainingState
+from ..splat.model import SplatModel
 from .checkpoint import CheckpointStore, remove_tree, write_atomically, writing
 
 METRICS = "metrics.jsonl"
@@ -81,6 +81,7 @@ class RunFolder:
         for path in self.folder.glob("images/step_*"):
             remove_tree(path)
         remove_tree(self.folder / "tensorboard")
+        remove_tree(self.folder / "losses")
         self.checkpoints.clear()
 
     def open(self, *, keep_bytes: int = 0, first_step: int = 0, tensorboard: bool = False) -> None:
@@ -160,7 +161,7 @@ class RunFolder:
         """The folder for the pictures of an evaluation."""
         return self.folder / "images" / f"step_{step:06d}"
 
-    def export(self, state: SplatTrainingState) -> Path:
+    def export(self, model: SplatModel) -> Path:
         """Write the gaussians as a PLY file, in one go; returns its path.
 
         Raises:
@@ -168,7 +169,7 @@ class RunFolder:
         """
         path, temporary = self.folder / MODEL, self.folder / f".{MODEL}.tmp"
         with writing(path):
-            state.to_splat_model().save_ply(temporary)
+            model.save_ply(temporary)
             os.replace(temporary, path)
         return path
 

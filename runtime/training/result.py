@@ -13,7 +13,7 @@ class TrainingResult:
     """The end of a run, or the point at which it was stopped.
 
     Attributes:
-        state: the gaussians.
+        state: the gaussians; where several processes divide them, those of this one.
         steps: completed steps, over all parts of a resumed run.
         finished: whether that is all of them; False after `SplatTrainer.request_stop`.
         seconds: time spent, over all parts.

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.transfer import on_device
+
 
 def derive(seed: int, step: int, purpose: str) -> int:
     """A 63-bit seed for one purpose at one step."""
@@ -48,5 +50,5 @@ def background_colors(kind: str, batch: int, seed: int, step: int, device: torch
     """`[B, 3]`, 0..1: what the renders of a training step are composited on."""
     if kind == "random":
         generator = torch.Generator().manual_seed(derive(seed, step, "background"))
-        return torch.rand(batch, 3, generator=generator).to(device)
+        return on_device(torch.rand(batch, 3, generator=generator), device)
     return torch.full((batch, 3), 1.0 if kind == "white" else 0.0, device=device)

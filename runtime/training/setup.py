@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...dsl.config import DataConfig, RunConfig, config_to_dict
+from ...dsl.config_data import scene_kind
+from ...dsl.typed import InputInfo
 from ..data.base import SplatDataProvider
 from ..renderers.base import make_renderer
 from .config import SplatTrainerConfig
@@ -18,6 +20,7 @@ from .trainer import SplatTrainer, pick_device
 
 if TYPE_CHECKING:
     from ..compiled import CompiledLossFn
+    from .watch import Watched
 
 
 def trainer_config(config: RunConfig) -> SplatTrainerConfig:
@@ -40,6 +43,10 @@ def trainer_config(config: RunConfig) -> SplatTrainerConfig:
         refine_start_iter=train.refine_start,
         refine_every=train.refine_every,
         refine_stop_iter=train.refine_stop,
+        num_workers=train.num_workers,
+        optimizer=train.optimizer,
+        exposure=train.exposure,
+        bilateral_grid=train.bilateral_grid,
         lr={name: factor for name, factor in vars(train.lr).items() if factor != 1.0},
         device=train.device,
         background=train.background,
@@ -48,14 +55,23 @@ def trainer_config(config: RunConfig) -> SplatTrainerConfig:
     )
 
 
-def build_provider(data: DataConfig, seed: int, device: torch.device, background: str = "black") -> SplatDataProvider:
+def build_provider(
+    data: DataConfig,
+    seed: int,
+    device: torch.device,
+    background: str = "black",
+    inputs: Mapping[str, InputInfo] | None = None,
+) -> SplatDataProvider:
     """The data provider of a config.
 
     Args:
         data: the config's section.
         seed: of the order of training views, where it is not the scene's own.
         background: what renders are composited on; the sky of the synthetic scene has that colour (black for
-            "random"), since splats have no sky and would be blamed for one.
+            "random"), since splats have no sky and would be blamed for one. Transparent images of `transforms.json`
+            are laid over it.
+        inputs: what the program declares; those of them that have files beside the images come with the items. None:
+            the loss is no program.
         device: where items live.
 
     Raises:
@@ -75,18 +91,27 @@ def build_provider(data: DataConfig, seed: int, device: torch.device, background
             background=(1.0, 1.0, 1.0) if background == "white" else (0.0, 0.0, 0.0),
             device=device,
         )
+    common: dict[str, Any] = {
+        "path": data.path or ".",
+        "width": data.width,
+        "downscale": data.downscale,
+        "test_every": data.test_every,
+        "masks": data.masks,
+        "normalize": data.normalize,
+        "seed": seed,
+        "device": device,
+        "inputs": inputs,
+        "input_options": data.inputs,
+    }
+    if scene_kind(data.kind, data.path) == "transforms":
+        from ..data.transforms import TransformsDataProvider
+
+        colours = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+        common["background"] = colours.get(background) if data.alpha == "composite" else None
+        return TransformsDataProvider(**common, alpha=data.alpha, random_points=data.random_points)
     from ..data.colmap import ColmapDataProvider
 
-    return ColmapDataProvider(
-        path=data.path or ".",
-        width=data.width,
-        downscale=data.downscale,
-        test_every=data.test_every,
-        masks=data.masks,
-        normalize=data.normalize,
-        seed=seed,
-        device=device,
-    )
+    return ColmapDataProvider(**common, points=data.points)
 
 
 def build_loss(config: RunConfig, device: torch.device) -> CompiledLossFn:
@@ -95,7 +120,7 @@ def build_loss(config: RunConfig, device: torch.device) -> CompiledLossFn:
     Raises:
         LossError: the program or its parameters are wrong.
     """
-    from .. import compiled  # loads the compiler, which the other parts do without
+    from .. import loading  # loads the compiler, which the other parts do without
 
     arguments: dict[str, Any] = {
         "params": dict(config.loss_params),
@@ -105,8 +130,8 @@ def build_loss(config: RunConfig, device: torch.device) -> CompiledLossFn:
         "device": device,
     }
     if config.loss_path is not None:
-        return compiled.load(config.loss_path, **arguments)
-    return compiled.compile(config.loss_source().text, **arguments)
+        return loading.load(config.loss_path, **arguments)
+    return loading.compile(config.loss_source().text, **arguments)
 
 
 def build_trainer(
@@ -118,6 +143,7 @@ def build_trainer(
     display: Display | str = "auto",
     run_info: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
+    modules: Sequence[Any] = (),
 ) -> SplatTrainer[Any, Any]:
     """A trainer for a config.
 
@@ -129,6 +155,7 @@ def build_trainer(
         display: see `SplatTrainer`.
         run_info: more entries for ``run.json``.
         without: names of terms that the loss is trained without; everything else stays as it is.
+        modules: more objects whose hooks are called.
 
     Raises:
         LossError: bad input of any kind.
@@ -136,6 +163,12 @@ def build_trainer(
     settings = trainer_config(config)
     device = pick_device(settings.device)
     loss = build_loss(config, device)
+    declared = getattr(getattr(loss, "program", None), "inputs", None)
+    watch: bool | Watched = False
+    if config.train.watch_loss and config.loss_path is not None and not without:
+        from .watch import Watched
+
+        watch = Watched(config.loss_path, dict(config.loss_params))
     if without:
         from .selection import without as leave_out
 
@@ -143,11 +176,13 @@ def build_trainer(
     return SplatTrainer(
         config=settings,
         loss_fn=loss,
-        data_provider=build_provider(config.data, settings.seed, device, settings.background),
+        data_provider=build_provider(config.data, settings.seed, device, settings.background, declared),
         renderer=make_renderer(config.renderer.kind, device),
+        modules=modules,
         output=output,
         resume=resume,
         overwrite=overwrite,
         display=display,
         run_info={"run_config": config_to_dict(replace(config, output=str(output))), **(run_info or {})},
+        watch_loss=watch,
     )

@@ -7,9 +7,10 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
+import torch.distributed as dist
 
 from ..data.base import SplatDataItem, SplatDataProvider
 from ..loss_fn import SplatLossFn
@@ -17,16 +18,24 @@ from ..payload import SplatRenderPayloadT
 from ..renderers.base import SplatRenderer, make_renderer
 from .config import SplatTrainerConfig, training_error
 from .display import Display, TrainingDisplay
+from .ranks import Team
+from .ranks_start import find_place, own_device
 from .records import RunFolder
 from .result import TrainingResult
 from .run import Run
 from .seeding import borrowed_generators
+
+if TYPE_CHECKING:
+    from .watch import Watched
 
 SplatDataItemT = TypeVar("SplatDataItemT", bound=SplatDataItem)
 
 
 class SplatTrainer(Generic[SplatDataItemT, SplatRenderPayloadT]):
     """Trains gaussians on the views of a data provider by a loss function.
+
+    Where torch.distributed is initialised with several processes, they train together: each renders its own part of
+    the views of a step, and the first one writes and shows.
 
     Example:
         >>> SplatTrainer(config=SplatTrainerConfig(max_steps=300), loss_fn=loss_fn, data_provider=provider).run()
@@ -45,6 +54,8 @@ class SplatTrainer(Generic[SplatDataItemT, SplatRenderPayloadT]):
         overwrite: remove the run that the output folder holds, and start anew.
         display: shows the progress; ``"auto"``: a bar if standard error is a terminal, otherwise nothing.
         run_info: more entries for ``run.json``.
+        watch_loss: take changes of the loss's file while training, see `watch.LossWatch`: True for the file that the
+            loss was loaded from, or that file; False: never look.
 
     Raises:
         LossError: the device does not exist (RUN007), or the output folder holds a run already (RUN004).
@@ -66,6 +77,7 @@ class SplatTrainer(Generic[SplatDataItemT, SplatRenderPayloadT]):
         overwrite: bool = False,
         display: Display | str = "auto",
         run_info: Mapping[str, Any] | None = None,
+        watch_loss: bool | str | Path | Watched = False,
     ) -> None:
         self.config = config
         self.loss_fn = loss_fn
@@ -81,6 +93,7 @@ class SplatTrainer(Generic[SplatDataItemT, SplatRenderPayloadT]):
         self.resume = resume
         self.overwrite = overwrite
         self.run_info = dict(run_info or {})
+        self.watch_loss = watch_loss
         if isinstance(display, Display):
             self.display = display
         else:
@@ -110,21 +123,28 @@ class SplatTrainer(Generic[SplatDataItemT, SplatRenderPayloadT]):
         """Train.
 
         Raises:
-            LossError: bad input of any kind; a loss or gradient that is not finite (RUN001, RUN002).
+            LossError: bad input of any kind; a loss or gradient that is not finite (RUN001, RUN002); one of several
+                processes is gone (RUN019).
         """
         with borrowed_generators(), contextlib.ExitStack() as stack:
             stack.callback(self.display.close)
-            run = Run(self)
+            team = stack.enter_context(Team.present())
+            if self.device.type == "cuda" and team is not None:
+                torch.cuda.set_device(self.device)
+            run = Run(self) if team is None else team.agree(lambda: Run(self, team))
             stack.callback(run.close)
             return run.train()
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; ``"auto"`` is CUDA where there is one.
+    """The device of a name; ``"auto"`` is CUDA where there is one. Of several processes each takes one of its own.
 
     Raises:
-        LossError: RUN007, there is no such device.
+        LossError: RUN007, there is no such device; RUN023, there is none for this process.
     """
+    place = find_place() if dist.is_available() and dist.is_initialized() else None
+    if place is not None:
+        name = own_device(name, place)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

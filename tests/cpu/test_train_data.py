@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from splatdsl.dsl.diagnostics import LossError
-from splatdsl.runtime.compiled import compile
 from splatdsl.runtime.data.base import SplatDataProvider
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
+from splatdsl.runtime.loading import compile
 from splatdsl.runtime.modules import SplatBaseModule
 from splatdsl.runtime.payload import SplatRenderPayload
 from splatdsl.runtime.training.config import SplatTrainerConfig

@@ -14,8 +14,8 @@ from splatdsl.dsl.api import analyse
 from splatdsl.dsl.diagnostics import Diagnostic, LossError
 from splatdsl.dsl.source import Source
 from splatdsl.runtime.compiled import CompiledLossFn
-from splatdsl.runtime.loading import compile
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
+from splatdsl.runtime.loading import compile
 from splatdsl.runtime.loss_fn import SplatLossFn
 from splatdsl.runtime.payload import SplatRenderPayload
 from splatdsl.runtime.training import guard

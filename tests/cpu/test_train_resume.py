@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from splatdsl.dsl.diagnostics import LossError
-from splatdsl.runtime.loading import compile
 from splatdsl.runtime.data.synthetic import SyntheticDataProvider
+from splatdsl.runtime.loading import compile
 from splatdsl.runtime.loss_fn import SplatLossFn
 from splatdsl.runtime.modules import SplatBaseModule
 from splatdsl.runtime.payload import SplatRenderPayload
