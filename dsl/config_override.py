@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .config_files import merged
 from .config_origin import Place
-from .config_yaml import Mapping, Node, Reset, Scalar, read_tree
+from .config_yaml import MAX_DEPTH, Mapping, Node, Reset, Scalar, read_tree
 from .diagnostics import Diagnostic, Label, Sink
 from .source import Source, Span
 
@@ -34,6 +34,10 @@ def read_override(text: str, sink: Sink) -> tuple[list[tuple[str, Place]], Node]
         message = f"`{SET} {text}` does not set anything: it takes KEY=VALUE"
         help = [f"for instance {SET} train.max_steps=300"]
         sink.add(Diagnostic("CFG011", message, source, Span(0, len(source.text)), help=help))
+        return None
+    if len(words) > MAX_DEPTH:
+        message = f"`{SET}` names a key of {len(words)} words, and no value is nested deeper than {MAX_DEPTH}"
+        sink.add(Diagnostic("CFG011", message, source, Span(0, len(words[0]))))
         return None
     value = read_tree(source, sink, len(name) + 1)
     if value is None:

@@ -37,7 +37,7 @@ from splatdsl.dsl.host import evaluate
 from splatdsl.dsl.source import Source
 from splatdsl.dsl.typed import TypedProgram
 
-EXAMPLES = int(os.environ.get("SPLATDSL_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("SPLATDSL_EXAMPLES", "40"))
 CPP_EXAMPLES = int(os.environ.get("SPLATDSL_CPP_EXAMPLES", "10"))
 
 N = 5

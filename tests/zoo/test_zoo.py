@@ -46,7 +46,7 @@ BOTH = [name for name in NAMES if name in PROVED]
 FIELDS = ("System", "Paper", "Code", "Steps", "Follows", "Scope")
 
 # With a compiler behind them; the others go through the same graphs without one.
-INDUCTOR = ("2dgs", "gaussian-surfels", "splatfacto")
+INDUCTOR = ("2dgs", "splatfacto")
 
 # Those whose graph takes more than five seconds to make.
 LARGE = ("sugar",)
