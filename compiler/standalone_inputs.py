@@ -5,27 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..dsl.builtins.shapes import letters
-from ..dsl.inputs import BY_NAME, HOST_SIZES
+from ..dsl.inputs import BY_NAME, CAMERA_FIELDS, HOST_SIZES, LENS, PAYLOAD_FIELDS, RENDERED
 from ..dsl.typed import InputInfo, TypedProgram
 from ..dsl.types import FLAG, NUMBER, STEP, VIEW, Kind
 from .call import base_name
 from .specialise import BACKGROUND_IMAGE
 from .standalone_sources import Sources
 
-PAYLOAD = {
-    "rendered": ("rendered", "renders", "rgb"),
-    "alpha": ("alpha", "alphas", "render_alphas"),
-    "depth": ("depth", "depths_expected", "depths"),
-    "depth.accumulated": ("depths_accumulated",),
-    "depth.median": ("depths_median", "render_median"),
-    "depth.inverse": ("depths_inverse",),
-    "normals": ("normals", "render_normals"),
-    "normals_from_depth": ("normals_from_depth", "surf_normals"),
-    "distortion": ("distortion", "render_distort"),
-}
-"""What the fields of a second render may be called."""
-_CAMERA = {"intrinsics": ("intrinsics", "Ks", "K"), "extrinsics": ("extrinsics", "viewmats", "world_to_camera")}
-_LENS = {"fx": (0, 0), "fy": (1, 1), "cx": (0, 2), "cy": (1, 2)}
 FIRST = ("rendered", "target", "mask", "state")
 """The arguments that every call has, in their order."""
 _KIT = f"{__package__}.standalone_kit"
@@ -106,7 +92,7 @@ class InputText:
                 f'{self.kit("field_of")}({record}, "camera")' if view else self.argument("camera"), base
             )
         if view:
-            names = ", ".join(f'"{n}"' for n in PAYLOAD.get(base, (base,)))
+            names = ", ".join(f'"{n}"' for n in (RENDERED if base == "rendered" else PAYLOAD_FIELDS.get(base, (base,))))
             return f"{self.kit('field_of')}({record}, {names})"
         return self._record(base)
 
@@ -117,10 +103,12 @@ class InputText:
 
     def _camera(self, record: str, base: str) -> str:
         field = base.partition(".")[2]
-        if field in _CAMERA:
-            return f"{self.kit('matrix_of')}({record}, {', '.join(repr(n) for n in _CAMERA[field])})".replace("'", '"')
-        if field in _LENS:
-            row, column = _LENS[field]
+        if field in CAMERA_FIELDS:
+            return f"{self.kit('matrix_of')}({record}, {', '.join(repr(n) for n in CAMERA_FIELDS[field])})".replace(
+                "'", '"'
+            )
+        if field in LENS:
+            row, column = LENS[field]
             return f'{self.kit("lens_of")}({record}, "{field}", {row}, {column})'
         return (
             f"{self.kit('position_of')}({record})"

@@ -206,3 +206,29 @@ RENDER_BUFFERS = frozenset(
     | {name for name in BY_NAME if name.partition(".")[0] == "depth"}
 )
 """What a renderer makes; the rest comes with the item, the state or the trainer."""
+
+PAYLOAD_FIELDS: dict[str, tuple[str, ...]] = {
+    "alpha": ("alpha", "alphas", "render_alphas"),
+    "depth": ("depth", "depths_expected", "depths"),
+    "depth.accumulated": ("depths_accumulated",),
+    "depth.median": ("depths_median", "render_median"),
+    "depth.inverse": ("depths_inverse",),
+    "normals": ("normals", "render_normals"),
+    "normals_from_depth": ("normals_from_depth", "surf_normals"),
+    "distortion": ("distortion", "render_distort"),
+    "radii": ("radii",),
+    "visible": ("visible",),
+}
+"""What the fields of a renderer's payload may be called, by the names of the buffers in them."""
+
+RENDERED: tuple[str, ...] = ("rendered", "renders", "rgb")
+"""What a payload may call the image."""
+
+CAMERA_FIELDS: dict[str, tuple[str, ...]] = {
+    "intrinsics": ("intrinsics", "Ks", "K"),
+    "extrinsics": ("extrinsics", "viewmats", "world_to_camera"),
+}
+"""What a record of a camera may call its matrices."""
+
+LENS: dict[str, tuple[int, int]] = {"fx": (0, 0), "fy": (1, 1), "cx": (0, 2), "cy": (1, 2)}
+"""Numbers of a camera, by their row and column in the intrinsics."""

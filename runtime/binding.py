@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..dsl.diagnostics import Diagnostic, LossError
+from ..dsl.inputs import PAYLOAD_FIELDS
 from ..dsl.interval import REALS, Interval
 from ..dsl.live import Zeros, where_read
 from ..dsl.typed import InputInfo, TypedProgram
 from ..dsl.types import FLAG, IMAGE, STEP, Kind
-from .lookup import PAYLOAD_FIELDS, Lookup
+from .lookup import Lookup
 from .names import LAYOUTS, Names
 from .shaping import Misfit, components_last, dimensions, shaped
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..compiler.compiled import CompiledProgram
 from ..compiler.variants import Stats
 from ..compiler.windows.routes import AUTO
+from ..dsl.inputs import PAYLOAD_FIELDS
 from ..dsl.suggest import did_you_mean
 from ..dsl.typed import TypedProgram
 from .adapters.splatkit import SplatkitHooks, both_forms, join
@@ -21,7 +22,7 @@ from .evaluation import Evaluation, Parts
 from .exporting import export
 from .externs import Externs
 from .knowing import check_step
-from .lookup import EXTRA, PAYLOAD_FIELDS
+from .lookup import EXTRA
 from .memories import Memories
 from .micro_batches import Accumulating, MicroBatches
 from .names import LAYOUTS, Names

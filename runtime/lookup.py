@@ -9,25 +9,11 @@ import torch
 from torch import Tensor
 
 from ..compiler.call import base_name
-from ..dsl.inputs import BY_NAME
+from ..dsl.inputs import BY_NAME, CAMERA_FIELDS, LENS, PAYLOAD_FIELDS, RENDERED
 from ..dsl.typed import InputInfo, TypedProgram
 from ..dsl.types import NUMBER, Kind, in_view
 from .shaping import Misfit, shaped
 
-PAYLOAD_FIELDS = {
-    "alpha": ("alpha", "alphas", "render_alphas"),
-    "depth": ("depth", "depths_expected", "depths"),
-    "depth.accumulated": ("depths_accumulated",),
-    "depth.median": ("depths_median", "render_median"),
-    "depth.inverse": ("depths_inverse",),
-    "normals": ("normals", "render_normals"),
-    "normals_from_depth": ("normals_from_depth", "surf_normals"),
-    "distortion": ("distortion", "render_distort"),
-    "radii": ("radii",),
-    "visible": ("visible",),
-}
-RENDERED = ("rendered", "renders", "rgb")
-CAMERA = {"intrinsics": ("intrinsics", "Ks", "K"), "extrinsics": ("extrinsics", "viewmats", "world_to_camera")}
 EXTRA = ("background", "camera")
 """Fixed inputs that come by name alone."""
 
@@ -151,13 +137,13 @@ def _of_camera(given: Mapping[str, Any], field: str) -> Any:
     camera = given.get("camera")
     sources = [camera, given.get("render")]
     for source in sources:
-        for name in CAMERA.get(field, (field,)):
+        for name in CAMERA_FIELDS.get(field, (field,)):
             value = _read(source, name)
             if value is not None:
                 return _batched(value, field)
-    if field in ("fx", "fy", "cx", "cy"):
+    if field in LENS:
         matrix = _matrix(given, "intrinsics")
-        row, column = {"fx": (0, 0), "fy": (1, 1), "cx": (0, 2), "cy": (1, 2)}[field]
+        row, column = LENS[field]
         return None if matrix is None else matrix[:, row, column]
     if field == "position":
         matrix = _matrix(given, "extrinsics")
@@ -182,7 +168,7 @@ def _matrix(given: Mapping[str, Any], field: str) -> Any:
 
 
 def _batched(value: Any, field: str) -> Any:
-    if isinstance(value, Tensor) and field in CAMERA and value.dim() == 2:
+    if isinstance(value, Tensor) and field in CAMERA_FIELDS and value.dim() == 2:
         return value.unsqueeze(0)
     return value
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..dsl.diagnostics import Diagnostic, LossError
-from ..dsl.inputs import BY_NAME
+from ..dsl.inputs import BY_NAME, PAYLOAD_FIELDS, RENDERED
 from ..dsl.source import Source, Span
 from ..dsl.suggest import did_you_mean
 from ..dsl.typed import TypedProgram
-from .lookup import PAYLOAD_FIELDS, RENDERED
 
 LAYOUTS = ("BHWC", "BCHW")
 """How pixels are given: components last, or first."""

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ...dsl.config import RunConfig
+from ...dsl.inputs import PAYLOAD_FIELDS
 from ..compiled import CompiledLossFn
-from ..lookup import PAYLOAD_FIELDS
 from ..renderers.base import make_renderer
 from ..splat.model import PARAMETERS
 from .batching import stack_items
