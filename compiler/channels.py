@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import count
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -13,8 +13,6 @@ from torch import Tensor
 
 from ..dsl.diagnostics import Diagnostic, LossError
 from ..dsl.source import Source
-
-T = TypeVar("T")
 
 CHANNELS: dict[int, Channel] = {}
 """Channels by their number: graphs name them."""
@@ -46,7 +44,6 @@ class Channel:
         if "gloo" not in str(dist.get_backend(self.group)):  # all ranks come here: the loss is called by all of them
             ranks = dist.get_process_group_ranks(dist.group.WORLD if group is None else group)
             self.host = dist.new_group(ranks, timeout=timedelta(seconds=timeout), backend="gloo")
-        self.timeout = timeout
         self.rows: dict[str, list[int]] = {}
         self.number = next(_numbers)
         CHANNELS[self.number] = self
@@ -106,9 +103,9 @@ class Channel:
             found.append((rows, sum(s[0] for s in own[: self.rank])))
         return found
 
-    def _try(self, exchange: Callable[[], T]) -> T:
+    def _try(self, exchange: Callable[[], object]) -> None:
         try:
-            return exchange()
+            exchange()
         except RuntimeError as error:  # torch's own error for this is one
             self._gone(error)
 

@@ -25,10 +25,10 @@ from .ir import EXCHANGE, POINTWISE, SCALAR, SHARED, SPREAD, Graph, Node, Origin
 from .kernels.ranks import EXCHANGES, Exchange, Together
 from .passes import eliminate
 from .resolve import ExternCall
+from .windows.fuse import MEAN, SSIM, SUM
 from .windows.read import STOPS
 
-MEAN, SUM, SSIM, HISTOGRAM = "reductions:mean", "reductions:sum", "photometric:ssim", "statistics:histogram"
-BERNOULLI = "chances:bernoulli"
+HISTOGRAM, BERNOULLI = "statistics:histogram", "chances:bernoulli"
 ROWS_TOGETHER = frozenset({"statistics:minmax"})
 """Kernels that give a value for each gaussian and look at all of them for it."""
 
@@ -115,6 +115,7 @@ class _Rewriting:
             self._classify(i, node)
         self.new = Graph()
         self.moved: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}  # of regions, over all ranks
         self._spread: dict[int, int] = {}
         self._shared: dict[int, int] = {}
 
@@ -175,7 +176,7 @@ class _Rewriting:
         new = self.new
         new.terms = [TermOutput(t.name, self._as_common(t.value), t.weight) for t in old.terms]
         new.outputs = [(name, self.moved[v]) for name, v in old.outputs]
-        new.regions = [self.moved[-1 - r] if r in regions else self.moved[r] for r in old.regions]
+        new.regions = [self._sizes.get(r, self.moved[r]) for r in old.regions]
         return new
 
     def _add(self, op: str, args: tuple[int, ...], attr: object, shape: Shape, origin: Origin) -> int:
@@ -244,17 +245,10 @@ class _Rewriting:
     def _exchange(self, level: int, regions: Collection[int]) -> None:
         """Everything that becomes common at a level, in one exchange."""
         found = [i for i, at in enumerate(self.levels) if at == level and self.reduces[i]]
-        sums: list[tuple[int, int]] = []  # what becomes of it, and this rank's part
-        together: list[int] = []
-        for i in found:
-            part = self._part(i)
-            if part is None:
-                together.append(i)
-            else:
-                sums.append((i, part))
-        for r in regions:
-            node = self.old.nodes[r]
-            sums.append((-1 - r, self._kernel(SUM, (self.moved[r],), ((), {"x": Ref(0)}), SCALAR, node)))
+        parts = {i: part for i in found if (part := self._part(i)) is not None}
+        together = [i for i in found if i not in parts]
+        sizes = [self._kernel(SUM, (self.moved[r],), ((), {"x": Ref(0)}), SCALAR, self.old.nodes[r]) for r in regions]
+        sums = [*parts.values(), *sizes]
         functions: list[Together] = []
         operands: list[int] = []
         divided: list[bool] = []
@@ -270,13 +264,15 @@ class _Rewriting:
                     divided.append(self.classes[a] is Class.DIVIDED)
             functions.append(Together(node.attr, tuple(operands.index(value) for value in own)))
         key = _registered(Exchange(len(sums), tuple(divided), tuple(functions)))
-        args = (*(part for _, part in sums), *operands)
+        args = (*sums, *operands)
         refs, places = tuple(Ref(i) for i in range(len(args))), tuple(f.operands for f in functions)
-        at = self.old.nodes[found[0] if found else -1 - sums[0][0]]
+        at = self.old.nodes[(*found, *regions)[0]]
         call: _Arguments = ((key, self.layout.channel, len(sums), places, refs), {})
         out = self._kernel(EXCHANGE, args, call, SCALAR, at)
-        for k, (i, part) in enumerate(sums):
-            self.moved[i] = self._made(i, self._add("item", (out,), k, self.new.nodes[part].shape, at.origin))
+        totals = [self._add("item", (out,), k, self.new.nodes[part].shape, at.origin) for k, part in enumerate(sums)]
+        for i, total in zip(parts, totals):
+            self.moved[i] = self._made(i, total)
+        self._sizes.update(zip(regions, totals[len(parts) :]))
         for k, i in enumerate(together):
             node = self.old.nodes[i]
             self.moved[i] = self._add("item", (out,), len(sums) + k, node.shape, node.origin)
@@ -305,9 +301,8 @@ class _Rewriting:
 
     def _made(self, index: int, total: int) -> int:
         """The value that follows from a sum over ranks."""
-        node = self.old.nodes[max(index, -1 - index)]
-        parts = index >= 0 and (node.op == "input" or node.attr.kernel in (MEAN, SSIM))
-        if not parts:
+        node = self.old.nodes[index]
+        if node.op == "kernel" and node.attr.kernel not in (MEAN, SSIM):
             return total
         value = self._kernel("ranks:ratio", (total,), ((Ref(0),), {}), node.shape, node)
         if node.op == "kernel" and node.attr.kernel == SSIM:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Ranks", "joined", "ranks_of"]
 
-PLACES = {"images": "B", "gaussians": "N"}
+DIVIDED = ("B", "N")
+"""Sizes that ranks may have parts of."""
 
 
 class Ranks:
@@ -47,7 +48,6 @@ class Ranks:
         self.gaussians, self.group, self.timeout = gaussians, group, timeout
         self._channel: Channel | None = None
         self._compared = False
-        self._hashes: dict[Any, int] = {}
 
     def __repr__(self) -> str:
         return f"Ranks(gaussians={self.gaussians!r})"
@@ -83,15 +83,11 @@ class Ranks:
             LossError: RUN018, they differ in what decides the value of the loss; RUN019, a rank is gone.
         """
         channel = self.channel
-        number = self._hashes.get(call.decides)
-        if number is None:
-            digest = hashlib.blake2b(repr(call.decides).encode(), digest_size=7).digest()
-            number = self._hashes[call.decides] = int.from_bytes(digest, "big")
-        own = [call.step, call.max_steps, number, call.has_mask, call.images, call.gaussians]
+        digest = hashlib.blake2b(repr(call.decides).encode(), digest_size=7).digest()
+        own = [call.step, call.max_steps, int.from_bytes(digest, "big"), call.has_mask, call.images, call.gaussians]
         every = channel.tell(own)
         images, gaussians = [r[4] for r in every], [r[5] for r in every]
-        alike = all(r[:3] == own[:3] for r in every)
-        if not alike:
+        if any(r[:3] != own[:3] for r in every):
             self._explain(call)
         if self.gaussians == COPIES and any(n != gaussians[0] for n in gaussians):
             counts = ", ".join(f"{n} on rank {r}" for r, n in enumerate(gaussians))
@@ -133,7 +129,7 @@ class Ranks:
                     found[name] = self.channel.largest(found[name])
         return found
 
-    def _explain(self, call: Call) -> None:
+    def _explain(self, call: Call) -> NoReturn:
         said = self.channel.tell_text(f"step {call.step} of {call.max_steps}\n" + "\n".join(map(str, call.decides)))
         lines = [text.splitlines() for text in said]
         differ = sorted(
@@ -199,7 +195,7 @@ def joined(
         f"program {_digest(parts.program.source.text)}",
         f"parameters {[(name, info.value) for name, info in parts.program.params.items()]}",
         f"inputs {', '.join(present)}",
-        f"numbers {sorted((k, v) for k, v in host.items() if k not in PLACES.values())}",
+        f"numbers {sorted((k, v) for k, v in host.items() if k not in DIVIDED)}",
         f"lists {sorted(parts.lengths(given).items())}",
         f"term group {group}",
         f"gradients of {', '.join(_carrying(given)) if torch.is_grad_enabled() else 'nothing'}",
