@@ -185,8 +185,9 @@ class CompiledLossFn(SplatkitHooks, Portable):
     def _complete(self, given: Mapping[str, Any], buffers: Mapping[str, Any], item: Any) -> dict[str, Any]:
         """The arguments of a call by name, single buffers and what an item has among them."""
         declared = self.program.inputs
-        given, buffers = self.names.keywords(given, buffers)
-        item = buffers.pop("item", item)
+        if self.names:
+            given, buffers = self.names.keywords(given, buffers)
+            item = buffers.pop("item", item)
         unknown = [name for name in buffers if name not in PAYLOAD_FIELDS and name not in (*declared, *EXTRA, "view")]
         if unknown:
             near = did_you_mean(unknown[0], [*declared, *PAYLOAD_FIELDS, *self.names.theirs])

@@ -134,7 +134,7 @@ class Evaluation:
         self, names: tuple[str, ...], given: Mapping[str, Any], known: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The tensors that a graph reads, as all ranks see them."""
-        tensors = self.binder.bind(names, given) if known is None else self.binder.bind(names, given, known)
+        tensors = self.binder.bind(names, given, known)
         return tensors if self.ranks is None else self.ranks.over_all(tensors)
 
     def __call__(
